@@ -1,0 +1,195 @@
+"""What one trial is made of: `NetworkConfig` and `TrainConfig`, plain values, nothing to search.
+
+These dataclasses are the only place where a field, its type, its bounds, its default and its
+meaning are written; the search-space models of the YAML are derived from them (`space.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+Family = Literal["mlp", "lenet", "vgg11", "stages"]
+Downsampling = Literal["max", "sum", "stride", "none"]
+
+
+class AppliesWhere:
+    """Marks a field that is used only where other fields of its section have certain values."""
+
+    def __init__(self, **conditions: tuple[Any, ...]):
+        self.conditions = conditions
+
+
+def _doc(text: str, **bounds: Any) -> Any:
+    return Field(description=text, **bounds)
+
+
+_STAGES_ONLY = AppliesWhere(family=("stages",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """One stage of the free family ``stages``: blocks of equal width, downsampled at its end."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    channels: Annotated[int, _doc("channels of the stage", ge=1, le=4096)] = 32
+    blocks: Annotated[int, _doc("convolution + neuron blocks in the stage", ge=1, le=16)] = 1
+    kernel: Annotated[Literal[1, 3, 5, 7], _doc("width of the convolution kernel")] = 3
+    downsampling: Annotated[
+        Downsampling,
+        _doc("how the stage halves the map: pooling after it, or a strided first block"),
+    ] = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """A latency-coded spiking network (docs/method.md has the formulas).
+
+    Every field may be given as a value or searched in the YAML.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    family: Annotated[Family, _doc("architecture family")] = "lenet"
+    timesteps: Annotated[int, _doc("T, timesteps of an inference", ge=1, le=64)] = 4
+    encoder: Annotated[Literal["latency"], _doc("how images become spikes")] = "latency"
+    encoder_surrogate_width: Annotated[
+        float, _doc("width w of the encoder's straight-through kernel", gt=0, le=100)
+    ] = 1.0
+    stem_channels: Annotated[
+        int | None, _doc("feature channels of the encoder; null: as `width`", ge=1, le=4096)
+    ] = None
+    stem_kernel: Annotated[Literal[1, 3, 5, 7], _doc("kernel of the encoder's convolution")] = 3
+    stem_stride: Annotated[int, _doc("stride of the encoder's convolution", ge=1, le=4)] = 1
+    width: Annotated[
+        int,
+        _doc("channels of the first layer; deeper layers multiply it", ge=1, le=1024),
+        AppliesWhere(family=("mlp", "lenet", "vgg11")),
+    ] = 16
+    hidden: Annotated[
+        int,
+        _doc("neurons of a hidden dense layer", ge=1, le=65536),
+        AppliesWhere(family=("mlp", "lenet")),
+    ] = 128
+    hidden_layers: Annotated[
+        int, _doc("hidden dense layers", ge=1, le=32), AppliesWhere(family=("mlp",))
+    ] = 1
+    downsampling: Annotated[
+        Literal["max", "sum", "stride"],
+        _doc("max or sum pooling of the spikes, or strided convolutions"),
+        AppliesWhere(family=("lenet", "vgg11")),
+    ] = "max"
+    depth: Annotated[
+        int | None, _doc("use the first `depth` stages; null: all of them", ge=1), _STAGES_ONLY
+    ] = None
+    stages: Annotated[
+        tuple[StageConfig, ...], _doc("the stages of the family `stages`", max_length=16)
+    ] = ()
+    neuron: Annotated[Literal["if", "lif"], _doc("hidden neuron model")] = "if"
+    tau_mem: Annotated[
+        float,
+        _doc("membrane time constant in timesteps; leak factor 1 - 1/tau_mem", ge=1, le=1e6),
+        AppliesWhere(neuron=("lif",)),
+    ] = 2.0
+    firing_threshold: Annotated[
+        float, _doc("membrane potential above which a hidden neuron spikes", gt=0, le=1e6)
+    ] = 1.0
+    reset: Annotated[Literal["hard", "soft"], _doc("reset to zero, or by subtraction")] = "hard"
+    spiking: Annotated[
+        Literal["relaxed", "strict"], _doc("hidden neurons may spike repeatedly, or once")
+    ] = "relaxed"
+    synapse: Annotated[
+        Literal["delta", "step", "exp"], _doc("kernel of the synaptic current after a spike")
+    ] = "step"
+    tau_syn: Annotated[
+        float,
+        _doc("time constant in timesteps of the `exp` synapse", ge=1, le=1e6),
+        AppliesWhere(synapse=("exp",)),
+    ] = 2.0
+    surrogate: Annotated[
+        Literal["triangle", "sigmoid", "arctan"], _doc("surrogate derivative of the spike")
+    ] = "triangle"
+    surrogate_width: Annotated[
+        float, _doc("width of the surrogate relative to the firing threshold", gt=0, le=100)
+    ] = 1.0
+    output_tau_mem: Annotated[
+        float | None,
+        _doc("time constant in timesteps of the output potentials; null: no leak", ge=1, le=1e6),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained with backpropagation through time.
+
+    Every field may be given as a value or searched in the YAML.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epochs: Annotated[int, _doc("passes over the training split", ge=1, le=100_000)] = 20
+    batch_size: Annotated[int, _doc("samples of a training step", ge=1, le=1_000_000)] = 128
+    optimizer: Annotated[Literal["adamw", "sgd"], _doc("optimiser")] = "adamw"
+    lr: Annotated[float, _doc("peak learning rate, decayed along a cosine", gt=0, le=100)] = 2e-3
+    momentum: Annotated[
+        float, _doc("Nesterov momentum", ge=0, lt=1), AppliesWhere(optimizer=("sgd",))
+    ] = 0.9
+    weight_decay: Annotated[float, _doc("weight decay", ge=0, le=10)] = 1e-4
+    warmup_epochs: Annotated[
+        float, _doc("epochs over which the learning rate rises to its peak", ge=0, le=1000)
+    ] = 0.5
+    loss: Annotated[
+        Literal["tad", "tet", "last"],
+        _doc("temporal adaptive decision; its plain mean over time; cross-entropy at T alone"),
+    ] = "tad"
+    temperature: Annotated[
+        float,
+        _doc("temperature of TAD's confidence weights over time", gt=0, le=1e6),
+        AppliesWhere(loss=("tad",)),
+    ] = 1.0
+    label_smoothing: Annotated[float, _doc("label smoothing", ge=0, lt=1)] = 0.0
+    lambda_spike: Annotated[
+        float, _doc("weight of the mean hidden firing rate in the loss", ge=0, le=1000)
+    ] = 0.0
+    clip_grad_norm: Annotated[
+        float | None, _doc("largest gradient norm; null: not clipped", gt=0)
+    ] = None
+    crop_padding: Annotated[
+        int, _doc("pixels by which training images are shifted at random", ge=0, le=64)
+    ] = 0
+    horizontal_flip: Annotated[bool, _doc("mirror training images at random")] = False
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        _doc("auto: bf16 autocast where the device is faster with it"),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "always", "never"],
+        _doc("fused neuron kernels; auto: where the training is long enough to pay for them"),
+    ] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialConfig:
+    """Everything that is particular to one training."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    network: NetworkConfig
+    train: TrainConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialConfig:
+        """The configuration that `to_json` wrote, checked again.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or out of its bounds.
+        """
+        return TypeAdapter(cls).validate_python(data)

@@ -1,0 +1,4 @@
+"""Data sets: one function, `load(DataConfig) -> Splits`."""
+
+from latsearch.data.splits import Samples as Samples
+from latsearch.data.splits import Splits as Splits

@@ -1,0 +1,198 @@
+"""What a trial is measured by: objectives, decision curves, operating points and reports.
+
+A trained network that decides at its first output spike runs at any decision threshold without
+retraining. Its result is therefore a `DecisionCurve`, one row for each decision threshold, and an
+`OperatingPoint` is one row of one trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Direction = Literal["maximize", "minimize"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A figure that the search improves.
+
+    Attributes:
+        name: column of the decision curve.
+        direction: ``maximize`` or ``minimize``.
+        unit: unit of the figure, for tables and axes.
+        log: whether hypervolumes and distances use its log10.
+    """
+
+    name: str
+    direction: Direction
+    unit: str
+    log: bool = False
+
+    def losses(self, values: FloatArray) -> FloatArray:
+        """Values on the scale of fronts and hypervolumes, where less is better."""
+        scaled = np.log10(np.maximum(values, 1e-12)) if self.log else values
+        return -scaled if self.direction == "maximize" else scaled
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "accuracy": Objective("accuracy", "maximize", "fraction"),
+    "latency": Objective("latency", "minimize", "timesteps"),
+    "energy": Objective("energy", "minimize", "nJ", log=True),
+}
+
+FIRST_SPIKE = "first_spike"
+READOUT = "readout"
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionCurve:
+    """A trained network's figures at each decision threshold, measured on one split.
+
+    All columns have shape ``[R]``, R rows in order of rising decision threshold.
+
+    Attributes:
+        decision_threshold: output potential above which a class spikes; inf for ``readout``.
+        kind: ``first_spike``, or ``readout`` (argmax of the potentials at T).
+        accuracy: fraction of the samples classified correctly.
+        accuracy_silent_wrong: the same with every silent sample counted as wrong.
+        latency: mean decision time in timesteps, 1..T.
+        latency_p95: 95th percentile of the decision times in timesteps.
+        energy: mean energy of an inference up to its decision in nJ (NaN if not measured).
+        silent_fraction: fraction of the samples without an output spike by T.
+        tie_fraction: fraction of the samples decided by an exact tie of the potentials.
+    """
+
+    decision_threshold: FloatArray
+    kind: tuple[str, ...]
+    accuracy: FloatArray
+    accuracy_silent_wrong: FloatArray
+    latency: FloatArray
+    latency_p95: FloatArray
+    energy: FloatArray
+    silent_fraction: FloatArray
+    tie_fraction: FloatArray
+
+    def __post_init__(self) -> None:
+        lengths = {len(getattr(self, column.name)) for column in fields(self)}
+        if len(lengths) != 1:
+            raise ValueError(f"the columns of a curve must have equal lengths, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def columns(self, names: tuple[str, ...]) -> FloatArray:
+        """The named columns side by side, ``[R, len(names)]``."""
+        return np.stack([getattr(self, name) for name in names], axis=1)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as dictionaries, one a decision threshold."""
+        for index in range(len(self)):
+            yield {
+                column: self.kind[index] if column == "kind" else float(values[index])
+                for column, values in self._items()
+            }
+
+    def to_json(self) -> dict[str, list[Any]]:
+        """A JSON object of columns; inf and NaN become null."""
+        return {
+            column: list(values) if column == "kind" else [_finite(value) for value in values]
+            for column, values in self._items()
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, list[Any]]) -> DecisionCurve:
+        """The curve that `to_json` wrote."""
+        columns: dict[str, Any] = {"kind": tuple(data["kind"])}
+        for column in NUMERIC_COLUMNS:
+            missing = math.inf if column == "decision_threshold" else math.nan
+            columns[column] = np.array(
+                [missing if value is None else value for value in data[column]], dtype=np.float64
+            )
+        return cls(**columns)
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        return ((column.name, getattr(self, column.name)) for column in fields(self))
+
+
+NUMERIC_COLUMNS = tuple(column.name for column in fields(DecisionCurve) if column.name != "kind")
+
+
+def _finite(value: float) -> float | None:
+    """Six significant digits keep a curve's figures and a third of its size."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One row of one trial's curve: a network, and the decision threshold it runs at.
+
+    Attributes:
+        trial: number of the trial in its study.
+        row: index of the row in the trial's curve.
+        epoch: epoch after which the curve was measured.
+        state: state of the trial, e.g. ``complete``.
+        metrics: the row's figures, `NUMERIC_COLUMNS` without the threshold.
+        params: values of the searched parameters by their dotted name.
+        decision_threshold: output potential above which a class spikes.
+        kind: ``first_spike`` or ``readout``.
+    """
+
+    trial: int
+    row: int
+    epoch: int
+    state: str
+    decision_threshold: float
+    kind: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a training reports after an epoch.
+
+    Attributes:
+        epoch: epochs trained so far, from 1.
+        curve: decision curve on the validation split.
+        metrics: further scalars, e.g. ``train_loss``.
+        seconds: wall time of this epoch, its validation included.
+        checkpoint: folder of the checkpoint written after this epoch, relative to the study's
+            folder; None where none was written.
+    """
+
+    epoch: int
+    curve: DecisionCurve
+    metrics: Mapping[str, float]
+    seconds: float
+    checkpoint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "epoch": self.epoch,
+            "curve": self.curve.to_json(),
+            "metrics": {name: _finite(value) for name, value in self.metrics.items()},
+            "seconds": round(self.seconds, 3),
+            "checkpoint": self.checkpoint,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EpochReport:
+        """The report that `to_json` wrote."""
+        return cls(
+            epoch=data["epoch"],
+            curve=DecisionCurve.from_json(data["curve"]),
+            metrics={
+                name: math.nan if value is None else value
+                for name, value in data["metrics"].items()
+            },
+            seconds=data["seconds"],
+            checkpoint=data["checkpoint"],
+        )

@@ -1,0 +1,1 @@
+"""Latency-coded spiking networks."""
