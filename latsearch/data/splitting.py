@@ -1,0 +1,116 @@
+"""Stratified, seeded splits, and the pixel statistics of the training split."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latsearch.config import DataConfig
+from latsearch.data.splits import Samples, Splits
+from latsearch.errors import DataError
+
+Indices = NDArray[np.intp]
+
+_VALIDATION, _SUBSET = 0, 1  # random streams of their own: one setting never moves the other
+_CHUNK = 4096  # images at a time, so that statistics need no wide copy of a whole data set
+
+
+def split(config: DataConfig, train: Samples, test: Samples, classes: int) -> Splits:
+    """Take validation samples, then the training subset, out of a data set's training samples.
+
+    Args:
+        config: which data set, and how to split it.
+        train: all training samples.
+        test: the test samples, which no setting touches.
+        classes: number of classes.
+
+    Raises:
+        DataError: a part would be empty, or too small for a sample of every class.
+    """
+    held = _validation_count(config, len(train), classes)
+    validation = stratified(train.labels, held, (config.split_seed, _VALIDATION))
+    rest = np.setdiff1d(np.arange(len(train)), validation)
+    if config.train_samples is not None:
+        _check_subset(config.train_samples, len(rest), classes)
+        seed = (config.split_seed, _SUBSET)
+        rest = rest[stratified(train.labels[rest], config.train_samples, seed)]
+    used = take(train, rest)
+    mean, std = statistics(used.images)
+    return Splits(config.name, used, take(train, validation), test, classes, mean, std)
+
+
+def stratified(labels: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> Indices:
+    """Choose samples at random, each class within one sample of its share.
+
+    Args:
+        labels: ``[N]``.
+        count: how many samples to choose, 0..N.
+        seed: of the choice; a larger count with the same seed keeps about the same samples.
+
+    Returns:
+        ``[count]`` rising indices.
+    """
+    kinds, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    exact = sizes * count / max(len(labels), 1)
+    shares = np.floor(exact).astype(np.intp)
+    # What rounding down left over goes to the largest remainders, the first class first.
+    largest = np.argsort(shares - exact, kind="stable")
+    shares[largest[: count - int(shares.sum())]] += 1
+    random = np.random.default_rng(seed)
+    chosen = [
+        random.permutation(np.flatnonzero(which == kind))[: shares[kind]]
+        for kind in range(len(kinds))
+    ]
+    return np.sort(np.concatenate([np.empty(0, dtype=np.intp), *chosen]))
+
+
+def take(samples: Samples, indices: Indices) -> Samples:
+    """The samples at ``indices``, copied."""
+    return Samples(samples.images[indices], samples.labels[indices])
+
+
+def statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels by channel, on the scale 0..1.
+
+    Args:
+        images: ``[N, C, H, W]``.
+    """
+    channels = images.shape[1]
+    counts = np.zeros((channels, 256))  # exact: the 256 values are counted, not summed
+    for start in range(0, len(images), _CHUNK):
+        for channel in range(channels):
+            pixels = images[start : start + _CHUNK, channel].ravel()
+            counts[channel] += np.bincount(pixels, minlength=256)
+    share = counts / counts.sum(axis=1, keepdims=True)
+    scale = np.arange(256) / 255
+    mean = share @ scale
+    deviation = (scale[None, :] - mean[:, None]) ** 2
+    std = np.sqrt((share * deviation).sum(axis=1))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _validation_count(config: DataConfig, samples: int, classes: int) -> int:
+    wanted = config.validation
+    count = round(wanted * samples) if wanted < 1 else int(wanted)
+    given = f"data.validation = {wanted:g} is {count} of {samples} training samples"
+    if count > samples - classes:
+        raise DataError(
+            f"{given}, which leaves fewer than {classes}, one a class, to train on; "
+            f"give at most {samples - classes}, or a fraction such as 0.2"
+        )
+    if count < classes:
+        raise DataError(f"{given}, fewer than one of each of the {classes} classes; give more")
+    return count
+
+
+def _check_subset(wanted: int, left: int, classes: int) -> None:
+    if wanted > left:
+        raise DataError(
+            f"data.train_samples = {wanted} is above the {left} samples that validation leaves; "
+            "give fewer, or null for all of them"
+        )
+    if wanted < classes:
+        raise DataError(
+            f"data.train_samples = {wanted} is fewer than one of each of the {classes} classes; "
+            "give more"
+        )
