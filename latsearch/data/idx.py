@@ -1,0 +1,61 @@
+"""The idx files of the MNIST family, plain or compressed."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latsearch.errors import DataError
+
+_UNSIGNED_BYTES = 8  # idx's code of the element type
+
+
+def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The array in an idx file of unsigned bytes.
+
+    Args:
+        file: plain, or compressed where its name ends in ``.gz``.
+        dimensions: how many the array must have.
+
+    Raises:
+        DataError: the file cannot be read, is not of this format, or is not whole.
+    """
+    content = _content(file)
+    header = 4 + 4 * dimensions
+    magic = (_UNSIGNED_BYTES << 8) + dimensions
+    found = int.from_bytes(content[:4], "big") if len(content) >= 4 else None
+    if found != magic:
+        start = "is empty" if not content else f"starts with {content[:4].hex()}"
+        raise DataError(
+            f"{file} {start}, not with {magic:08x}, so it is no idx file of "
+            f"{dimensions}-dimensional bytes; replace it"
+        )
+    if len(content) < header:
+        raise DataError(f"{file} ends within its header; it is damaged: replace it")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    expected = header + math.prod(shape)
+    if len(content) != expected:
+        raise DataError(
+            f"{file} has {len(content)} bytes, but its header says {expected}; "
+            "it is damaged: replace it"
+        )
+    read_only = np.frombuffer(content, dtype=np.uint8, offset=header)
+    return read_only.reshape(shape).copy()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if file.suffix == ".gz":
+            with gzip.open(file) as stream:
+                return stream.read()
+        return file.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{file} is damaged ({error}); replace it") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from None
