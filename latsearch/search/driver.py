@@ -1,0 +1,254 @@
+"""The search's decisions, free of Ray: what to train next, what a report means, when it is over.
+
+`Search` is asked and told by an executor (`engine.py` on Ray, `inline.py` in this process) and
+writes every fact to the study's storage before anything is built on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latsearch.config import TrialConfig, Value
+from latsearch.objectives import EpochReport
+from latsearch.search.results import (
+    curve_losses,
+    front,
+    hypervolume,
+    operating_points,
+)
+from latsearch.search.sampler import Observation, Sampler, observe
+from latsearch.search.storage import Study
+from latsearch.search.trials import TrialRecord, TrialState
+
+_TRIM_EVERY = 20  # ended trials between two looks at whose weights may go
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A training to carry out.
+
+    Attributes:
+        number: number of the trial.
+        trial: what to train.
+        seed: seed of the training.
+        checkpoint: checkpoint to go on from, relative to the study's folder; None for a start.
+    """
+
+    number: int
+    trial: TrialConfig
+    seed: int
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial starts, or goes on from its checkpoint."""
+
+    assignment: Assignment
+    values: Mapping[str, Value]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class TrialReported:
+    """A trial reported an epoch."""
+
+    number: int
+    report: EpochReport
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial ended for good, or crashed and is tried again (state running)."""
+
+    number: int
+    state: TrialState
+    reason: str | None = None
+
+
+Event = TrialStarted | TrialReported | TrialEnded
+Observer = Callable[[Event], None]
+
+
+class Search:
+    """Asks the sampler, keeps the study, decides. Not thread-safe: one driver, one thread."""
+
+    def __init__(self, study: Study, sampler: Sampler, observers: Sequence[Observer] = ()):
+        """Take up a study where its storage says it stands."""
+        self._study = study
+        self._sampler = sampler
+        self._observers = tuple(observers)
+        self._token = study.start_session()
+        self._records = {record.number: record for record in study.trials()}
+        interrupted = [r.number for r in self._records.values() if not r.state.finished]
+        self._waiting = deque(interrupted)
+        self._running: set[int] = set()
+        self._observations: dict[int, Observation] = {}
+        self._trim()
+
+    # --- asked by the executor ------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial of the study has ended."""
+        return not self._waiting and not self._running and not self._may_propose
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to start now (a running trial may still crash)."""
+        return not self._waiting and not self._may_propose
+
+    @property
+    def records(self) -> Mapping[int, TrialRecord]:
+        """Every trial by number, as the storage has it."""
+        return self._records
+
+    def ask(self) -> Assignment:
+        """The next training: an interrupted one first, then a new proposal.
+
+        Raises:
+            LookupError: there is nothing to start.
+        """
+        if self.idle:
+            raise LookupError("no trial is left to start")
+        record = self._records[self._waiting.popleft()] if self._waiting else self._propose()
+        self._running.add(record.number)
+        assignment = Assignment(
+            number=record.number,
+            trial=self._study.config.space.trial(record.values),
+            seed=_training_seed(self._study.config.search.seed, record.number),
+            checkpoint=record.checkpoint,
+        )
+        self._tell(TrialStarted(assignment, record.values, _epoch_of(record.checkpoint)))
+        return assignment
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Take a trial's report of an epoch; whether the trial goes on.
+
+        An epoch that was reported before a crash is not written twice.
+        """
+        record = self._records[number]
+        fault = _fault(report)
+        if fault:
+            self.fail(number, fault)
+            return False
+        if report.epoch in record.log:
+            return True
+        self._study.append_report(number, report, self._token)
+        log = {**record.log, report.epoch: report.to_json()}
+        self._records[number] = replace(record, log=log)
+        self._tell(TrialReported(number, report))
+        return True
+
+    def complete(self, number: int) -> None:
+        """Take the end of a training that reached its full budget."""
+        record = replace(self._records[number], state=TrialState.COMPLETE)
+        self._study.end_trial(record, TrialState.COMPLETE)
+        self._end(record)
+
+    def fail(self, number: int, reason: str, trace: str | None = None) -> None:
+        """Take a failure that a second attempt would repeat."""
+        self._study.fail_trial(number, reason, trace)
+        record = self._records[number]
+        self._end(replace(record, state=TrialState.FAILED, reason=reason, trace=trace))
+
+    def crash(self, number: int, reason: str) -> None:
+        """Take the death of a trial's worker: try again from its checkpoint, but not for ever."""
+        record = self._records[number]
+        attempts = record.attempts + 1
+        if attempts > self._study.config.run.retries:
+            self.fail(number, f"{reason}, {attempts} times")
+            return
+        self._study.count_attempt(number, attempts)
+        self._records[number] = replace(record, attempts=attempts)
+        self._running.discard(number)
+        self._waiting.append(number)
+        self._tell(TrialEnded(number, TrialState.RUNNING, reason))
+
+    # --- the state of the search ----------------------------------------------------------------
+
+    @property
+    def _may_propose(self) -> bool:
+        return len(self._records) < self._study.config.search.trials
+
+    def _propose(self) -> TrialRecord:
+        history = [self._observation(record) for _, record in sorted(self._records.items())]
+        values = self._sampler.propose(history, len(self._records))
+        number = self._study.new_trial(values)
+        record = TrialRecord(number, TrialState.RUNNING, values)
+        self._records[number] = record
+        return record
+
+    def _observation(self, record: TrialRecord) -> Observation:
+        if not record.state.finished:
+            return Observation(record.values, None)
+        if record.number not in self._observations:
+            config = self._study.config
+            curve = None if record.state is TrialState.FAILED else record.curve
+            self._observations[record.number] = observe(
+                record.values, curve, tuple(config.objectives), config.constraints
+            )
+        return self._observations[record.number]
+
+    def _end(self, record: TrialRecord) -> None:
+        self._records[record.number] = record
+        self._running.discard(record.number)
+        ended = sum(r.state.finished for r in self._records.values())
+        if ended % _TRIM_EVERY == 0 or self.done:
+            self._trim()
+        self._tell(TrialEnded(record.number, record.state, record.reason))
+
+    def _trim(self) -> None:
+        """Drop the weights of ended trials that are neither on the front nor among the kept.
+
+        Nothing comes back onto a front, so this never drops what is wanted later.
+        """
+        config = self._study.config
+        ended = [record for record in self._records.values() if record.state.finished]
+        points = operating_points(ended, tuple(config.objectives), config.constraints)
+        members = {point.trial for point in front(points, tuple(config.objectives))}
+        others = [record for record in ended if record.number not in members]
+        others.sort(key=lambda record: _promise(record, tuple(config.objectives)))
+        kept = members | {record.number for record in others[: config.run.keep]}
+        for record in ended:
+            self._study.trim_checkpoints(record, keep_weights=record.number in kept)
+
+    def _tell(self, event: Event) -> None:
+        for observer in self._observers:
+            observer(event)
+
+
+def _promise(record: TrialRecord, objectives: tuple[str, ...]) -> float:
+    """Loss by which trials off the front are ranked: the best of the first objective."""
+    if record.curve is None:
+        return math.inf
+    return float(np.min(curve_losses(record.curve, objectives)[:, 0]))
+
+
+def _fault(report: EpochReport) -> str | None:
+    """What makes a report unusable."""
+    for column in ("accuracy", "latency", "energy", "silent_fraction"):
+        values = getattr(report.curve, column)
+        if len(values) == 0 or not np.isfinite(values).all():
+            return f"epoch {report.epoch}: {column} is not finite on every row of the curve"
+    return None
+
+
+def _training_seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number, 1]).generate_state(1)[0])
+
+
+def _epoch_of(checkpoint: str | None) -> int:
+    return int(checkpoint.rsplit("/", 1)[1]) if checkpoint else 0
+
+
+def study_hypervolume(study: Study, records: Sequence[TrialRecord]) -> float:
+    """Hypervolume of everything the study found so far."""
+    objectives = tuple(study.config.objectives)
+    points = operating_points(records, objectives, study.config.constraints)
+    return hypervolume(points, objectives, study.reference)

@@ -1,0 +1,356 @@
+"""A study on its storage: the truth of which everything else is a view.
+
+Optuna keeps it (a journal file in the study's folder, or a database): one persisted trial a
+training, its values the knee row of its curve, its reports an append-only log in user attributes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from latsearch.config import Space, StudyConfig, Value
+from latsearch.errors import StudyError
+from latsearch.objectives import OBJECTIVES, EpochReport
+from latsearch.search.lock import JournalLock
+from latsearch.search.results import knee_row
+from latsearch.search.sampler import distribution
+from latsearch.search.trials import TrialRecord, TrialState
+
+FORMAT = 1
+_HEADER = "study.json"
+_JOURNAL = "study.journal"
+_REPORT = "report:"
+_SESSION = "session:"
+_LONGEST_LINE = 1 << 20  # bytes of a journal line; a report has some 10 kB
+
+_STATES = {
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.WAITING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+
+
+class Study:
+    """A study that exists on its storage.
+
+    Attributes:
+        folder: the study's folder; checkpoints are below it.
+        config: the configuration it goes on with.
+        reference: the hypervolume's reference point by objective, fixed when it was created.
+    """
+
+    def __init__(self, folder: Path, config: StudyConfig, study: optuna.Study):
+        self.folder = folder
+        self.config = config
+        self._study = study
+        self.reference: Mapping[str, float] = study.user_attrs["reference"]
+        self._sequence = 0
+        self._ids: dict[int, int] = {}
+
+    # --- making and opening ---------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: Path, config: StudyConfig, reference: Mapping[str, float]) -> Study:
+        """Create the study in its folder, which may hold a driver's lock and nothing else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{config.study}@{time.strftime('%Y%m%d-%H%M%S')}"
+        header = {"version": FORMAT, "storage": config.storage, "name": name}
+        study = optuna.create_study(
+            storage=_storage(folder, config.storage),
+            study_name=name,
+            directions=[OBJECTIVES[o].direction for o in config.objectives],
+        )
+        study.set_user_attr("config", config.model_dump(mode="json"))
+        study.set_user_attr("reference", dict(reference))
+        study.set_user_attr("created", time.time())
+        # written last, so that a creation that was killed is no study
+        aside = folder / f"{_HEADER}.tmp"
+        aside.write_text(json.dumps(header, indent=1) + "\n")
+        aside.replace(folder / _HEADER)
+        return cls(folder, config, study)
+
+    @classmethod
+    def open(cls, folder: Path, *, drive: bool = False) -> Study:
+        """Open the study in a folder.
+
+        Args:
+            folder: the study's folder.
+            drive: whether the caller holds the driver's lock and is going to write.
+
+        Raises:
+            StudyError: there is none, or it is of a newer format, or its storage is damaged.
+        """
+        try:
+            header = json.loads((folder / _HEADER).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{folder / _HEADER}: cannot be read: {error}") from None
+        if header.get("version") != FORMAT:
+            raise StudyError(
+                f"{folder}: written in format {header.get('version')}, this latsearch reads "
+                f"{FORMAT}; install the version that wrote it"
+            )
+        if drive and header["storage"] is None:
+            _mend_journal(folder / _JOURNAL)
+        try:
+            study = optuna.load_study(
+                study_name=header["name"], storage=_storage(folder, header["storage"])
+            )
+        except (KeyError, ValueError) as error:
+            raise StudyError(f"{folder}: its storage is damaged or gone: {error}") from None
+        return cls(
+            folder, StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"])), study
+        )
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether a study was created in the folder."""
+        return (folder / _HEADER).is_file()
+
+    def adopt(self, config: StudyConfig) -> None:
+        """Go on with a configuration, which may differ in what a study does not depend on.
+
+        Raises:
+            StudyError: the space, the data or an objective differ.
+        """
+        changes = _differences(self.config.identity(), config.identity())
+        if changes:
+            raise StudyError(
+                f"{self.folder}: this study was started with another configuration "
+                f"({'; '.join(changes)}); start anew with --fresh, or name it with --study NAME"
+            )
+        self.config = config
+        if config.model_dump(mode="json") != self._study.user_attrs["config"]:
+            self._study.set_user_attr("config", config.model_dump(mode="json"))
+
+    def start_session(self) -> int:
+        """Note that a driver starts, repair what a killed one left; the driver's fencing token."""
+        trials = self.trials()
+        self._sequence = sum(len(trial.log) for trial in trials)
+        token = 1 + sum(key.startswith(_SESSION) for key in self._study.user_attrs)
+        self._study.set_user_attr(f"{_SESSION}{token:06d}", time.time())
+        self._remove_loose_checkpoints(trials)
+        return token
+
+    # --- trials ---------------------------------------------------------------------------------
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number."""
+        frozen = self._study.get_trials(deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in frozen}
+        return [_record(trial) for trial in frozen]
+
+    def new_trial(self, values: Mapping[str, Value]) -> int:
+        """Persist a running trial with these values; its number."""
+        parameters = {parameter.name: parameter for parameter in self.config.space.parameters}
+        self._study.sampler = _Given(values)
+        trial = self._study.ask({name: distribution(parameters[name]) for name in values})
+        self._ids[trial.number] = trial._trial_id
+        return trial.number
+
+    def append_report(self, number: int, report: EpochReport, token: int) -> None:
+        """Append a report to the log; one for an epoch that is there already changes nothing."""
+        self._sequence += 1
+        entry = {
+            **report.to_json(), "sequence": self._sequence, "session": token, "time": time.time()
+        }  # fmt: skip
+        self._set(number, f"{_REPORT}{report.epoch:06d}", entry)
+
+    def count_attempt(self, number: int, attempts: int) -> None:
+        """Note that a trial crashed for the ``attempts``-th time and is tried again."""
+        self._set(number, "attempts", attempts)
+
+    def end_trial(self, record: TrialRecord, state: TrialState) -> None:
+        """Mark a trial with its full curve as complete or pruned."""
+        curve = record.curve
+        assert curve is not None
+        row = knee_row(curve, tuple(self.config.objectives), self.config.constraints)
+        if state is TrialState.PRUNED:  # Optuna takes no values of a pruned multi-objective trial
+            self._study.tell(record.number, state=OptunaState.PRUNED)
+        else:
+            values = [float(getattr(curve, name)[row]) for name in self.config.objectives]
+            self._study.tell(record.number, values)
+
+    def fail_trial(self, number: int, reason: str, trace: str | None) -> None:
+        """Mark a trial as failed with its reason."""
+        self._set(number, "reason", reason)
+        if trace:
+            self._set(number, "trace", trace)
+        self._study.tell(number, state=OptunaState.FAIL)
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._study._storage.set_trial_user_attr(self._ids[number], key, value)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def created(self) -> float:
+        """When the study was created, in seconds since 1970."""
+        return float(self._study.user_attrs["created"])
+
+    def seconds(self, trials: Sequence[TrialRecord]) -> float:
+        """Wall time that drivers spent on the study, up to the last report of each."""
+        ends: dict[int, float] = {}
+        for trial in trials:
+            for entry in trial.log.values():
+                ends[entry["session"]] = max(ends.get(entry["session"], 0.0), entry["time"])
+        starts = {
+            int(key.removeprefix(_SESSION)): float(start)
+            for key, start in self._study.user_attrs.items()
+            if key.startswith(_SESSION)
+        }
+        return sum(max(0.0, end - starts[token]) for token, end in ends.items())
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    def checkpoint(self, record: TrialRecord) -> Path:
+        """Folder of the trial's newest checkpoint.
+
+        Raises:
+            StudyError: its weights were not kept.
+        """
+        folder = self.folder / (record.checkpoint or f"{trial_folder(record.number)}/0")
+        if not (folder / "model.safetensors").is_file():
+            raise StudyError(
+                f"trial {record.number}: its weights are not there (state {record.state}); only "
+                f"front members and run.keep = {self.config.run.keep} trials keep theirs"
+            )
+        return folder
+
+    def trim_checkpoints(self, record: TrialRecord, keep_weights: bool) -> None:
+        """Drop what an ended trial needs no more: older checkpoints, optimiser state, weights."""
+        newest = self.folder / record.checkpoint if record.checkpoint else None
+        for folder in (self.folder / trial_folder(record.number)).glob("*"):
+            if folder != newest or not keep_weights:
+                shutil.rmtree(folder, ignore_errors=True)
+        if newest is not None:
+            (newest / "state.pt").unlink(missing_ok=True)
+
+    def _remove_loose_checkpoints(self, trials: Sequence[TrialRecord]) -> None:
+        """Remove checkpoints that no report points to: their driver died before the commit."""
+        for trial in trials:
+            if trial.state.finished:
+                continue
+            known = {entry["checkpoint"] for entry in trial.log.values()}
+            for folder in (self.folder / trial_folder(trial.number)).glob("*"):
+                if str(folder.relative_to(self.folder)) not in known:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def trial_folder(number: int) -> str:
+    """Folder of a trial's checkpoints relative to its study's."""
+    return f"trials/{number:05d}"
+
+
+class _Given(optuna.samplers.BaseSampler):
+    """Hands out values that our own sampler has chosen."""
+
+    def __init__(self, values: Mapping[str, Value]):
+        self._values = values
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._values[param_name]
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attributes = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        state=_STATES[trial.state],
+        values=trial.params,
+        log={
+            int(key.removeprefix(_REPORT)): value
+            for key, value in attributes.items()
+            if key.startswith(_REPORT)
+        },
+        attempts=attributes.get("attempts", 0),
+        reason=attributes.get("reason"),
+        trace=attributes.get("trace"),
+    )
+
+
+def _storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage | str:
+    if url is not None:
+        return url
+    journal = folder / _JOURNAL
+    return optuna.storages.JournalStorage(JournalFileBackend(str(journal), JournalLock(journal)))
+
+
+def _mend_journal(journal: Path) -> None:
+    """Cut off a line that a killed driver did not finish; it was never acknowledged.
+
+    Optuna reads over an unfinished last line, but not once another line follows it.
+    """
+    with journal.open("rb+") as file:
+        start = max(0, file.seek(0, 2) - _LONGEST_LINE)
+        file.seek(start)
+        tail = file.read()
+        if not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two configurations differ, as ``path: old → new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
+    if old == new:
+        return []
+    return [f"{path}: {json.dumps(old)} → {json.dumps(new)}"]
+
+
+def _largest(space: Space, name: str) -> float:
+    """The largest number that a field can take."""
+    domain = space.domain(name)
+    if domain is not None:
+        return max(float(value) for value in domain if value is not None)
+    high = next(parameter.high for parameter in space.parameters if parameter.name == name)
+    assert high is not None
+    return high
+
+
+def reference_point(config: StudyConfig, classes: int, dense_energy: float) -> dict[str, float]:
+    """The reference point of a study's hypervolumes: the worst that a network could be.
+
+    Args:
+        config: the study.
+        classes: number of classes; guessing has accuracy 1/classes.
+        dense_energy: upper bound of the energy in nJ over the space.
+    """
+    # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
+    latency = max(_largest(config.space, "network.timesteps"), 2.0)
+    worst = {"accuracy": 1 / classes, "latency": latency, "energy": dense_energy}
+    return {name: worst[name] for name in config.objectives}

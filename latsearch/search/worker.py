@@ -1,0 +1,94 @@
+"""What a worker does with an assignment: train epoch by epoch, checkpoint, report."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latsearch.config import PROFILES
+from latsearch.data import Splits
+from latsearch.objectives import EpochReport
+from latsearch.search.driver import Assignment
+from latsearch.search.storage import trial_folder
+from latsearch.training import Trainer
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What all trials of a run have in common.
+
+    Attributes:
+        folder: the study's folder, the same path on every node.
+        profile: name of the energy profile.
+        checkpoint_every: epochs between two checkpoints.
+        device: where to train, as torch names it.
+    """
+
+    folder: Path
+    profile: str
+    checkpoint_every: int
+    device: str
+
+
+class Work:
+    """One assignment being carried out."""
+
+    def __init__(self, assignment: Assignment, splits: Splits, settings: WorkerSettings):
+        """Build the network, and load its checkpoint where there is one."""
+        self._assignment = assignment
+        self._settings = settings
+        self._trainer = Trainer(
+            assignment.trial,
+            splits,
+            seed=assignment.seed,
+            profile=PROFILES[settings.profile],
+            device=settings.device,
+        )
+        if assignment.checkpoint:
+            self._trainer.load(settings.folder / assignment.checkpoint)
+
+    @property
+    def done(self) -> bool:
+        """Whether the full budget of epochs is spent."""
+        return self._trainer.epoch >= self._assignment.trial.train.epochs
+
+    def step(self) -> EpochReport:
+        """Train one epoch; its report, with the checkpoint where one was due."""
+        report = self._trainer.step()
+        if report.epoch % self._settings.checkpoint_every == 0 or self.done:
+            checkpoint = f"{trial_folder(self._assignment.number)}/{report.epoch:05d}"
+            self._trainer.save(self._settings.folder / checkpoint)
+            report = replace(report, checkpoint=checkpoint)
+        return report
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception in a training, in words that cross process borders."""
+
+    reason: str
+    trace: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """The first line of the error, and the end of its traceback."""
+        first = (str(error).splitlines() or [""])[0]
+        trace = "".join(traceback.format_exception(error))
+        return cls(f"{type(error).__name__}: {first}".removesuffix(": "), trace[-8000:])
+
+
+def device_for(gpus: float) -> str:
+    """The device of a trial that was given this share of a GPU."""
+    import torch
+
+    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+def limit_threads(cpus: float) -> None:
+    """Keep torch within a trial's share of the cores."""
+    import torch
+
+    threads = max(1, min(int(cpus), os.cpu_count() or 1))
+    torch.set_num_threads(threads)
