@@ -56,7 +56,9 @@ def stratified(labels: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> 
     # What rounding down left over goes to the largest remainders, the first class first.
     largest = np.argsort(shares - exact, kind="stable")
     shares[largest[: count - int(shares.sum())]] += 1
-    random = np.random.default_rng(seed)
+    # NumPy keeps RandomState's stream for ever: a study that goes on after an upgrade of NumPy must
+    # meet the same split.
+    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     chosen = [
         random.permutation(np.flatnonzero(which == kind))[: shares[kind]]
         for kind in range(len(kinds))
