@@ -1,0 +1,198 @@
+"""Measuring trained networks: decision curves on a split, and networks loaded from checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latsearch.config.energy import EnergyProfile
+from latsearch.data.splits import Samples
+from latsearch.objectives import DecisionCurve
+from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
+from latsearch.snn.decoding import Decision, decide, decision_curve
+from latsearch.snn.energy import EnergyMeter, EnergyReport
+from latsearch.snn.images import Normalization, as_tensor
+from latsearch.snn.networks import LatencyNetwork, build_network
+
+# a spike needs a positive potential: the lowest decision threshold of our networks
+MINIMUM_THRESHOLD = 0.0
+
+_ELEMENTS_A_BATCH = {"cpu": 2**22, "cuda": 2**27}
+
+
+def batch_size(network: LatencyNetwork, device: torch.device) -> int:
+    """Samples of an evaluation batch: as many as keep the largest layer's activations moderate."""
+    encoder = network.layers()[0].synapse_shape if network.layers() else network.input_shape
+    largest = max(math.prod(encoder), *(math.prod(x.output_shape) for x in network.layers()), 1)
+    elements = _ELEMENTS_A_BATCH.get(device.type, 2**24)
+    return max(16, min(4096, elements // (largest * network.timesteps)))
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a network did on a set of samples.
+
+    Attributes:
+        potentials: ``[T, N, K]`` float32 output potentials, on the CPU.
+        energy: energy of the inferences.
+    """
+
+    potentials: Tensor
+    energy: EnergyReport
+
+    def curve(self, labels: NDArray[np.int64]) -> DecisionCurve:
+        """The decision curve for the labels ``[N]``."""
+        return decision_curve(
+            self.potentials,
+            labels,
+            self.energy.cumulative(),
+            minimum_threshold=MINIMUM_THRESHOLD,
+        )
+
+    def diagnostics(self) -> dict[str, float]:
+        """Firing rates and energy shares, by name."""
+        encoder, *hidden = self.energy.firing_rates
+        figures = {"firing_rate_encoder": encoder}
+        figures |= {f"firing_rate_layer{i}": rate for i, rate in enumerate(hidden, start=1)}
+        figures |= {f"energy_share_{k}": v for k, v in self.energy.shares().items()}
+        return figures
+
+
+def measure(
+    network: LatencyNetwork,
+    images: Tensor,
+    normalize: Normalization,
+    profile: EnergyProfile,
+    *,
+    autocast: torch.dtype | None = None,
+) -> Measurement:
+    """Run the network in evaluation mode and count its operations.
+
+    Args:
+        network: left in the mode it was in.
+        images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1, on the network's device.
+        normalize: the normalisation it was trained with.
+        profile: prices of the operations.
+        autocast: lower precision to compute in; None: float32.
+    """
+    mode = network.training
+    network.eval()
+    device = images.device
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
+            EnergyMeter(network, profile) as meter,
+        ):
+            potentials = [
+                network(normalize(batch)).cpu()
+                for batch in torch.split(images, batch_size(network, device))
+            ]
+    finally:
+        network.train(mode)
+    return Measurement(torch.cat(potentials, dim=1), meter.report())
+
+
+def validation_curve(
+    network: LatencyNetwork,
+    samples: Samples,
+    mean: Sequence[float],
+    std: Sequence[float],
+    profile: EnergyProfile,
+    device: torch.device | str = "cpu",
+) -> tuple[DecisionCurve, dict[str, float]]:
+    """Decision curve of a network on samples, with firing rates and energy shares.
+
+    Args:
+        network: a network on `device`.
+        samples: images and labels.
+        mean: mean of the training pixels by channel, on the scale 0..1.
+        std: their standard deviation by channel.
+        profile: prices of the operations.
+        device: where to compute.
+    """
+    images = as_tensor(samples.images, device)
+    measurement = measure(network, images, Normalization(mean, std, device), profile)
+    return measurement.curve(samples.labels), measurement.diagnostics()
+
+
+class LoadedNetwork:
+    """A trained network with everything that its inputs need.
+
+    Args:
+        network: the network with its weights.
+        info: what its checkpoint says of it.
+        device: where to compute.
+    """
+
+    def __init__(self, network: LatencyNetwork, info: CheckpointInfo, device: torch.device | str):
+        self.network = network.to(device).eval()
+        self.info = info
+        self.device = torch.device(device)
+        self._normalize = Normalization(info.mean, info.std, device)
+
+    def potentials(self, images: NDArray[Any] | Tensor) -> Tensor:
+        """Output potentials ``[T, N, K]`` float32, on the CPU.
+
+        Args:
+            images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
+        """
+        with torch.inference_mode():
+            parts = [self.network(self._normalize(batch)).cpu() for batch in self._batches(images)]
+        return torch.cat(parts, dim=1)
+
+    def predict(
+        self, images: NDArray[Any] | Tensor, decision_threshold: float, profile: EnergyProfile
+    ) -> tuple[Decision, NDArray[np.float64]]:
+        """Decisions at the first output spike, and each one's energy in nJ, ``[N]``.
+
+        Args:
+            images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
+            decision_threshold: potential above which a class spikes.
+            profile: prices of the operations.
+        """
+        measurement = self.measure(images, profile)
+        decision = decide(measurement.potentials, decision_threshold)
+        energy = measurement.energy.cumulative().cpu().numpy()
+        return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
+
+    def measure(self, images: NDArray[Any] | Tensor, profile: EnergyProfile) -> Measurement:
+        """Potentials and energy of the images."""
+        return measure(self.network, self._on_device(images), self._normalize, profile)
+
+    def curve(self, samples: Samples, profile: EnergyProfile) -> DecisionCurve:
+        """The decision curve on samples."""
+        return self.measure(samples.images, profile).curve(samples.labels)
+
+    def _on_device(self, images: NDArray[Any] | Tensor) -> Tensor:
+        tensor = images if isinstance(images, Tensor) else as_tensor(images, self.device)
+        if tensor.ndim != 4 or tuple(tensor.shape[1:]) != self.info.input_shape:
+            raise ValueError(
+                f"images must be [N, {', '.join(map(str, self.info.input_shape))}], "
+                f"got {list(tensor.shape)}"
+            )
+        return tensor.to(self.device)
+
+    def _batches(self, images: NDArray[Any] | Tensor) -> Iterator[Tensor]:
+        yield from torch.split(self._on_device(images), batch_size(self.network, self.device))
+
+
+def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> LoadedNetwork:
+    """The trained network of a checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or not ours; the message names it.
+    """
+    info = read_info(folder)
+    network = build_network(info.trial.network, info.input_shape, info.classes, meta=True)
+    network = network.to_empty(device="cpu")
+    load_weights(network, folder)
+    return LoadedNetwork(network, info, device)

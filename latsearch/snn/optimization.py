@@ -1,0 +1,114 @@
+"""What a training step needs beside the network: randomness, optimiser, schedule, precision."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from latsearch.config.trial import NetworkConfig, TrainConfig
+from latsearch.snn.networks import LatencyNetwork, build_network
+
+# Neuron updates of a whole training above which compiling the neuron kernels pays: they cost
+# about 20 s once and save some nanoseconds an update.
+COMPILE_PAYS_ABOVE = 2e10
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """The random numbers of one epoch, whatever was drawn before it."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+
+
+def seeded_network(
+    config: NetworkConfig, input_shape: tuple[int, int, int], classes: int, seed: int
+) -> LatencyNetwork:
+    """A network with weights drawn from `seed`, the global generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build_network(config, input_shape, classes)
+
+
+def build_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov momentum; no weight decay on scalars of channels."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if train.optimizer == "sgd":
+        nesterov = train.momentum > 0
+        return torch.optim.SGD(
+            groups, lr=train.lr, momentum=train.momentum, nesterov=nesterov, fused=True
+        )
+    return torch.optim.AdamW(groups, lr=train.lr, fused=True)
+
+
+def learning_rate(train: TrainConfig, step: int, steps_an_epoch: int) -> float:
+    """Learning rate of a training step: linear warm-up, then a cosine down to zero."""
+    warmup = train.warmup_epochs * steps_an_epoch
+    if step + 1 < warmup:
+        return train.lr * (step + 1) / warmup
+    total = train.epochs * steps_an_epoch
+    progress = (step - warmup) / max(1.0, total - warmup)
+    return train.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """The lower precision to compute in; None for float32."""
+    if precision == "fp32":
+        return None
+    if precision == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else None
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if device.type == "cpu" and fast else None
+
+
+def compile_kernels(train: TrainConfig, network: LatencyNetwork, samples: int) -> bool:
+    """Whether to use compiled neuron kernels; an estimate, never a measurement."""
+    if train.compile != "auto":
+        return train.compile == "always"
+    updates = network.hidden_neurons() * network.timesteps * samples * train.epochs
+    return updates > COMPILE_PAYS_ABOVE
+
+
+class SpikeRate:
+    """The mean firing rate of the hidden neurons in a forward pass, with its gradient.
+
+    Args:
+        network: the network to watch while this is entered.
+        enabled: whether to watch at all.
+    """
+
+    def __init__(self, network: LatencyNetwork, *, enabled: bool):
+        self._neurons = [layer.neuron for layer in network.layers()] if enabled else []
+        self._sums: list[Tensor] = []
+        self._count = 0
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> SpikeRate:
+        self._handles = [neuron.register_forward_hook(self._add) for neuron in self._neurons]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _add(self, module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+        self._sums.append(spikes.sum(dtype=torch.float32))
+        self._count += spikes.numel()
+
+    def mean(self) -> Tensor:
+        """Spikes a neuron and timestep, a scalar; zero without hidden layers."""
+        return torch.stack(self._sums).sum() / self._count if self._sums else torch.zeros(())

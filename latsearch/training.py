@@ -1,0 +1,250 @@
+"""Training of one trial: epoch by epoch, each followed by its decision curve on validation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latsearch.config.energy import EnergyProfile
+from latsearch.config.trial import TrialConfig
+from latsearch.data.splits import Splits
+from latsearch.errors import LatsearchError
+from latsearch.evaluation import measure
+from latsearch.objectives import EpochReport
+from latsearch.snn.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    load_weights,
+    read_info,
+    read_state,
+    write_checkpoint,
+)
+from latsearch.snn.images import Normalization, as_tensor, augment
+from latsearch.snn.losses import decision_loss
+from latsearch.snn.optimization import (
+    SpikeRate,
+    autocast_type,
+    build_optimizer,
+    compile_kernels,
+    epoch_generator,
+    learning_rate,
+    seeded_network,
+)
+
+
+class TrainingError(LatsearchError):
+    """A training that went wrong, e.g. diverged."""
+
+
+class Trainer:
+    """One trial's training.
+
+    Everything random is drawn from `seed` and the epoch, so that a training that is continued
+    from a checkpoint gives bit by bit what an uninterrupted one does.
+
+    Args:
+        trial: the trial's configuration.
+        splits: the data; the test split is not touched.
+        seed: of the weights, the order of the samples and their augmentation.
+        profile: energy prices for the validation curve.
+        device: where to train.
+
+    Attributes:
+        epoch: epochs trained so far.
+        network: the network.
+    """
+
+    def __init__(
+        self,
+        trial: TrialConfig,
+        splits: Splits,
+        *,
+        seed: int,
+        profile: EnergyProfile,
+        device: str | torch.device = "cpu",
+    ):
+        self.epoch = 0
+        self.trial = trial
+        self.device = torch.device(device)
+        self._splits = splits
+        self._seed = seed
+        self._profile = profile
+        self._autocast = autocast_type(trial.train.precision, self.device)
+        self._images = as_tensor(splits.train.images, self.device)
+        self._labels = as_tensor(splits.train.labels, self.device)
+        self._validation_images = as_tensor(splits.validation.images, self.device)
+        self._normalize = Normalization(splits.mean, splits.std, self.device)
+        network = seeded_network(trial.network, splits.input_shape, splits.classes, seed)
+        self.network = network.to(self.device)
+        self.network.use_compiled_kernels(
+            compile_kernels(trial.train, self.network, len(splits.train))
+        )
+        self._optimizer = build_optimizer(self.network, trial.train)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Training steps of an epoch; a last partial batch counts only where it is the only one."""
+        return max(1, len(self._labels) // self.trial.train.batch_size)
+
+    def step(self) -> EpochReport:
+        """Train one epoch, then measure the decision curve on the validation split.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        start = time.perf_counter()
+        metrics = self._train(self._batches())
+        self.epoch += 1
+        return self._report(metrics, self._validation_images, start)
+
+    def batch_step(self) -> EpochReport:
+        """Train and validate on one batch, to see that everything works.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        start = time.perf_counter()
+        batch = self.trial.train.batch_size
+        metrics = self._train(iter([next(self._batches())]))
+        return self._report(metrics, self._validation_images[:batch], start)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; the folder is complete or absent."""
+        splits = self._splits
+        info = CheckpointInfo(
+            trial=self.trial,
+            input_shape=splits.input_shape,
+            classes=splits.classes,
+            mean=splits.mean,
+            std=splits.std,
+            dataset=splits.name,
+            epoch=self.epoch,
+            seed=self._seed,
+        )
+        state = {"optimizer": self._optimizer.state_dict()}
+        write_checkpoint(folder, info, self.network.state_dict(), state)
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint of the same trial.
+
+        Raises:
+            CheckpointError: it is missing, damaged, or of another trial.
+        """
+        info = read_info(folder)
+        if info.trial != self.trial or info.seed != self._seed:
+            raise CheckpointError(f"{folder}: the checkpoint belongs to another trial")
+        load_weights(self.network, folder)
+        self._optimizer.load_state_dict(read_state(folder)["optimizer"])
+        self.epoch = info.epoch
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, normalised images and labels of the next epoch's training steps."""
+        train = self.trial.train
+        generator = epoch_generator(self._seed, self.epoch)
+        order = torch.randperm(len(self._labels), generator=generator).to(self.device)
+        for index in torch.split(order, train.batch_size)[: self.steps_an_epoch]:
+            images = augment(
+                self._images[index],
+                generator,
+                crop_padding=train.crop_padding,
+                horizontal_flip=train.horizontal_flip,
+            )
+            yield self._normalize(images), self._labels[index]
+
+    def _train(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Train on the batches; their mean loss, gradient norm and weights over time."""
+        self.network.train()
+        totals = torch.zeros(2 + self.network.timesteps, device=self.device)
+        steps = 0
+        for images, labels in batches:
+            totals += self._optimize(images, labels, self.epoch * self.steps_an_epoch + steps)
+            steps += 1
+        loss, grad_norm, *weights = (totals / steps).tolist()
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            raise TrainingError(
+                f"the loss is not finite in epoch {self.epoch + 1}: try a lower train.lr than "
+                f"{self.trial.train.lr:g}, or set train.clip_grad_norm"
+            )
+        metrics = {"train_loss": loss, "grad_norm": grad_norm}
+        metrics |= {f"weight_t{t}": weight for t, weight in enumerate(weights, start=1)}
+        return metrics
+
+    def _optimize(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        """One training step; its loss, gradient norm and weight of each timestep, ``[2 + T]``."""
+        train = self.trial.train
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(train, step, self.steps_an_epoch)
+        with (
+            torch.autocast(
+                self.device.type, dtype=self._autocast, enabled=self._autocast is not None
+            ),
+            SpikeRate(self.network, enabled=train.lambda_spike > 0) as rate,
+        ):
+            potentials = self.network(images)
+        loss, weights = decision_loss(
+            potentials,
+            labels,
+            loss=train.loss,
+            temperature=train.temperature,
+            label_smoothing=train.label_smoothing,
+        )
+        objective = loss + train.lambda_spike * rate.mean() if train.lambda_spike > 0 else loss
+        self._optimizer.zero_grad()
+        objective.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if train.clip_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip_grad_norm, norm)
+        self._optimizer.step()
+        return torch.cat([torch.stack([loss.detach(), norm]), weights.float()])
+
+    def _report(self, metrics: dict[str, float], images: Tensor, start: float) -> EpochReport:
+        measurement = measure(
+            self.network, images, self._normalize, self._profile, autocast=self._autocast
+        )
+        try:
+            curve = measurement.curve(self._splits.validation.labels[: len(images)])
+        except ValueError as error:
+            raise TrainingError(
+                f"{error} after epoch {self.epoch}: try a lower train.lr than "
+                f"{self.trial.train.lr:g}"
+            ) from error
+        metrics |= measurement.diagnostics()
+        metrics["lr"] = self._optimizer.param_groups[0]["lr"]
+        metrics["parameters"] = float(self.network.parameter_count())
+        return EpochReport(
+            epoch=self.epoch, curve=curve, metrics=metrics, seconds=time.perf_counter() - start
+        )
+
+
+def train(
+    trial: TrialConfig,
+    splits: Splits,
+    report: Callable[[EpochReport], None],
+    *,
+    seed: int,
+    profile: EnergyProfile,
+    device: str | torch.device = "cpu",
+) -> Trainer:
+    """Train a trial to its last epoch.
+
+    Args:
+        trial: the trial's configuration.
+        splits: the data.
+        report: called after every epoch.
+        seed: of everything random.
+        profile: energy prices for the curves.
+        device: where to train.
+
+    Returns:
+        The trainer with the trained network.
+    """
+    trainer = Trainer(trial, splits, seed=seed, profile=profile, device=device)
+    while trainer.epoch < trial.train.epochs:
+        report(trainer.step())
+    return trainer
