@@ -78,11 +78,11 @@ Observer = Callable[[Event], None]
 class Search:
     """Asks the sampler, keeps the study, decides. Not thread-safe: one driver, one thread."""
 
-    def __init__(self, study: Study, sampler: Sampler, observers: Sequence[Observer] = ()):
+    def __init__(self, study: Study, sampler: Sampler):
         """Take up a study where its storage says it stands."""
         self._study = study
         self._sampler = sampler
-        self._observers = tuple(observers)
+        self._observers: list[Observer] = []
         self._token = study.start_session()
         self._records = {record.number: record for record in study.trials()}
         interrupted = [r.number for r in self._records.values() if not r.state.finished]
@@ -90,6 +90,10 @@ class Search:
         self._running: set[int] = set()
         self._observations: dict[int, Observation] = {}
         self._trim()
+
+    def observe(self, observer: Observer) -> None:
+        """Call the observer at every event from now on, after it was stored."""
+        self._observers.append(observer)
 
     # --- asked by the executor ------------------------------------------------------------------
 

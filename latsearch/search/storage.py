@@ -19,13 +19,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from latsearch.config import Space, StudyConfig, Value
+from latsearch.config import StudyConfig, Value
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
 from latsearch.search.lock import JournalLock
 from latsearch.search.results import knee_row
 from latsearch.search.sampler import distribution
 from latsearch.search.trials import TrialRecord, TrialState
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and trial otherwise
 
 FORMAT = 1
 _HEADER = "study.json"
@@ -330,27 +332,3 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     if old == new:
         return []
     return [f"{path}: {json.dumps(old)} → {json.dumps(new)}"]
-
-
-def _largest(space: Space, name: str) -> float:
-    """The largest number that a field can take."""
-    domain = space.domain(name)
-    if domain is not None:
-        return max(float(value) for value in domain if value is not None)
-    high = next(parameter.high for parameter in space.parameters if parameter.name == name)
-    assert high is not None
-    return high
-
-
-def reference_point(config: StudyConfig, classes: int, dense_energy: float) -> dict[str, float]:
-    """The reference point of a study's hypervolumes: the worst that a network could be.
-
-    Args:
-        config: the study.
-        classes: number of classes; guessing has accuracy 1/classes.
-        dense_energy: upper bound of the energy in nJ over the space.
-    """
-    # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
-    latency = max(_largest(config.space, "network.timesteps"), 2.0)
-    worst = {"accuracy": 1 / classes, "latency": latency, "energy": dense_energy}
-    return {name: worst[name] for name in config.objectives}

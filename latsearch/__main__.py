@@ -1,0 +1,5 @@
+"""``python -m latsearch``."""
+
+from latsearch.cli import main
+
+main()

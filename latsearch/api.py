@@ -1,0 +1,253 @@
+"""latsearch from Python: everything that the command line does is a call here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latsearch.config import StudyConfig, load_study, parse_study
+from latsearch.errors import StudyFailed, UserError
+from latsearch.objectives import OperatingPoint
+from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
+from latsearch.runs import DEFAULT_RUNS, find_study, put_aside
+from latsearch.search.driver import Observer, Search
+from latsearch.search.lock import DriverLock
+from latsearch.search.query import parse
+from latsearch.search.sampler import OptunaSampler
+from latsearch.search.storage import Study
+from latsearch.search.trials import TrialState
+from latsearch.spaces import find_space
+
+if TYPE_CHECKING:
+    from latsearch.data import Splits
+    from latsearch.evaluation import LoadedNetwork
+    from latsearch.planning import Plan
+
+Watch = Callable[[Study, Search, int], AbstractContextManager[Observer]]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` leaves behind.
+
+    Attributes:
+        folder: the study's folder.
+        status: where the study stands.
+        front: its front, best in the first objective first.
+        finished: whether every trial has ended; False where the time was up.
+        put_aside: where an earlier study of the same name was moved, with ``fresh``.
+    """
+
+    folder: Path
+    status: StudyStatus
+    front: Sequence[OperatingPoint]
+    finished: bool
+    put_aside: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line may change of a configuration, and how to run it.
+
+    Attributes:
+        trials: trials of the study in total; None as configured.
+        hours: wall time after which the search pauses; None for no limit.
+        workers: trials at a time; None for as many as fit, 0 for this process without Ray.
+        seed: seed of the study; None as configured.
+        study: name of the study; None as configured.
+        runs: folder of all studies.
+        fresh: put an earlier study of this name aside and start anew.
+        download: fetch a missing data set where the library can.
+    """
+
+    trials: int | None = None
+    hours: float | None = None
+    workers: int | None = None
+    seed: int | None = None
+    study: str | None = None
+    runs: Path = DEFAULT_RUNS
+    fresh: bool = False
+    download: bool = False
+
+    def applied(self, config: StudyConfig) -> StudyConfig:
+        """The configuration with these changes, checked again."""
+        data = config.model_dump(mode="json")
+        search = data["search"]
+        for section, name in ((search, "trials"), (search, "seed"), (data, "study")):
+            value = getattr(self, name)
+            section[name] = section[name] if value is None else value
+        return parse_study(json.dumps(data), "options")  # JSON is YAML
+
+
+def run(
+    source: str | Path | StudyConfig, options: RunOptions | None = None, watch: Watch | None = None
+) -> RunResult:
+    """Start a study, or go on with it where it stands.
+
+    Args:
+        source: a YAML file, the name of a bundled search space, or a configuration.
+        options: changes to the configuration, and how to run it.
+        watch: makes a view of the running search; None for none.
+
+    Raises:
+        ConfigError: the file has faults.
+        DataError: the data set is missing or damaged.
+        StudyError: another driver is at it, or it was started with another space, data or
+            objective.
+        StudyFailed: no trial could be finished.
+    """
+    options = options or RunOptions()
+    config = options.applied(resolve(source))
+    splits = _splits(config, options.download)
+    folder = options.runs / config.study
+    _make(folder)
+    with DriverLock(folder):
+        aside = put_aside(folder) if options.fresh else None
+        study = _open_or_create(folder, config, splits)
+        finished = _search(study, splits, options, watch)
+    status = study_status(study)
+    records = study.trials()
+    if finished and not any(record.state is TrialState.COMPLETE for record in records):
+        reasons = {record.reason for record in records if record.reason}
+        raise StudyFailed(f"{folder}: every trial failed: {'; '.join(sorted(reasons)[:3])}")
+    return RunResult(folder, status, study_front(study, records), finished, aside)
+
+
+def resolve(source: str | Path | StudyConfig) -> StudyConfig:
+    """The configuration in a file, of a bundled search space, or as it is."""
+    return source if isinstance(source, StudyConfig) else load_study(find_space(source))
+
+
+def plan(source: str | Path | StudyConfig, options: RunOptions | None = None) -> Plan:
+    """What a search would cost, from a few batches of a few of its trials."""
+    from latsearch import planning
+
+    options = options or RunOptions()
+    config = options.applied(resolve(source))
+    return planning.plan(config, _splits(config, options.download), options.workers)
+
+
+def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -> list[str]:
+    """Train and validate one batch of one trial; what was seen, as lines."""
+    from latsearch import planning
+
+    options = options or RunOptions()
+    config = options.applied(resolve(source))
+    return list(planning.smoke(config, _splits(config, options.download)))
+
+
+def status(run: str | Path, runs: Path = DEFAULT_RUNS) -> StudyStatus:
+    """Where a study stands; it may be running."""
+    return study_status(Study.open(find_study(run, runs)))
+
+
+def front(
+    run: str | Path, where: str | None = None, runs: Path = DEFAULT_RUNS
+) -> list[OperatingPoint]:
+    """The front of a study, best in its first objective first.
+
+    Args:
+        run: folder or name of the study.
+        where: condition on the front's columns, e.g. ``latency <= 1.5``.
+        runs: folder of all studies.
+    """
+    study = Study.open(find_study(run, runs))
+    points = study_front(study, study.trials())
+    if where is None:
+        return points
+    holds = parse(where, row_columns(study.config))
+    return [point for point in points if holds(point_row(point, study.config))]
+
+
+def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwork:
+    """The trained network of a trial.
+
+    Raises:
+        StudyError: there is no such study or trial, or its weights were not kept.
+    """
+    from latsearch.evaluation import load_checkpoint
+
+    study = Study.open(find_study(run, runs))
+    record = next((r for r in study.trials() if r.number == trial), None)
+    if record is None:
+        raise UserError(f"{study.folder}: there is no trial {trial}; `latsearch front` lists them")
+    return load_checkpoint(study.checkpoint(record))
+
+
+def _splits(config: StudyConfig, download: bool) -> Splits:
+    from latsearch.data import load as load_data
+
+    return load_data(config.data, download=download).without_test()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "driver.lock").touch()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written: {error.strerror}; choose another folder with --runs"
+        ) from None
+
+
+def _open_or_create(folder: Path, config: StudyConfig, splits: Splits) -> Study:
+    if Study.exists(folder):
+        study = Study.open(folder, drive=True)
+        study.adopt(config)
+        return study
+    from latsearch.search.reference import reference_point
+
+    return Study.create(folder, config, reference_point(config, splits))
+
+
+def _search(study: Study, splits: Splits, options: RunOptions, watch: Watch | None) -> bool:
+    """Search until done or out of time; whether every trial has ended."""
+    from latsearch.search.worker import WorkerSettings, device_for
+
+    config = study.config
+    deadline = None if options.hours is None else time.monotonic() + 3600 * options.hours
+    sampler = OptunaSampler(
+        config.space, len(config.objectives), config.search.sampler, config.search.seed
+    )
+    search = Search(study, sampler)
+    if search.done:
+        return True
+    settings = WorkerSettings(
+        folder=study.folder.resolve(),
+        profile=config.energy.profile,
+        checkpoint_every=config.run.checkpoint_every,
+        device=device_for(config.resources.gpus_per_trial),
+    )
+
+    def watched(workers: int) -> AbstractContextManager[Observer]:
+        return watch(study, search, workers) if watch else nullcontext(lambda event: None)
+
+    if options.workers == 0:
+        from latsearch.search.inline import run_inline
+
+        with watched(1) as view:
+            search.observe(view)
+            run_inline(search, splits, settings, deadline)
+    else:
+        from latsearch.search.engine import ray_cluster, run_on_ray
+
+        size = splits.train.images.nbytes + splits.validation.images.nbytes
+        with (
+            ray_cluster(config, options.workers, size) as resources,
+            watched(resources.workers) as view,
+        ):
+            search.observe(view)
+            run_on_ray(
+                search,
+                splits,
+                settings,
+                resources,
+                timeout=config.run.timeout,
+                deadline=deadline,
+            )
+    return search.done

@@ -1,0 +1,75 @@
+"""The reference point of a study's hypervolumes: the worst that a network of its space could be."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import torch
+
+from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfig, Value
+from latsearch.data import Splits
+from latsearch.errors import LatsearchError, UserError
+from latsearch.snn.energy import dense_energy
+from latsearch.snn.networks import build_network
+
+_DRAWS = 16  # of the unordered choices, for each family
+
+
+def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
+    """Accuracy of guessing, latency T of the longest network, energy of the densest one.
+
+    Raises:
+        UserError: no network of the space can be built for these images.
+    """
+    # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
+    latency = max(_largest(config.space, "network.timesteps"), 2.0)
+    worst = {
+        "accuracy": 1 / splits.classes,
+        "latency": latency,
+        "energy": _dense_energy(config, splits),
+    }
+    return {name: worst[name] for name in config.objectives}
+
+
+def _dense_energy(config: StudyConfig, splits: Splits) -> float:
+    """Largest energy in nJ of an inference in which every input spikes at every timestep."""
+    energies, fault = [], None
+    for trial in _largest_trials(config.space):
+        try:
+            with torch.device("meta"):  # shapes are enough
+                network = build_network(trial.network, splits.input_shape, splits.classes)
+        except LatsearchError as error:
+            fault = error
+            continue
+        energies.append(dense_energy(network, PROFILES[config.energy.profile]))
+    if not energies:
+        raise UserError(f"no network of the space fits {splits.name}: {fault}")
+    return max(energies)
+
+
+def _largest_trials(space: Space) -> Iterator[TrialConfig]:
+    """Trials with every number at its largest, for each family and random other choices."""
+    generator = random.Random(0)
+    for family in space.domain("network.family") or ():
+        for _ in range(_DRAWS):
+
+            def largest(parameter: Parameter, family: Value = family) -> Value:
+                if parameter.name == "network.family":
+                    return family
+                if parameter.kind != "categorical":
+                    return int(parameter.high or 0) if parameter.kind == "int" else parameter.high
+                numbers = [c for c in parameter.choices if isinstance(c, int | float)]
+                return max(numbers) if numbers else generator.choice(parameter.choices)
+
+            yield space.trial(space.ask(largest))
+
+
+def _largest(space: Space, name: str) -> float:
+    """The largest number that a field can take."""
+    domain = space.domain(name)
+    if domain is not None:
+        return max(float(value) for value in domain if value is not None)
+    high = next(parameter.high for parameter in space.parameters if parameter.name == name)
+    assert high is not None
+    return high

@@ -1,0 +1,273 @@
+"""What the user sees in the terminal: the running search, fronts, tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from latsearch.config import StudyConfig
+from latsearch.objectives import OperatingPoint
+from latsearch.reporting import study_front
+from latsearch.search.driver import (
+    Event,
+    Search,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+    study_hypervolume,
+)
+from latsearch.search.results import best_rows, knee_row, thinned
+from latsearch.search.storage import Study
+from latsearch.search.trials import TrialRecord, TrialState
+
+_LIVE_ROWS = 8
+_TABLE_ROWS = 20
+_FORMATS: Mapping[str, str] = {
+    "decision_threshold": "{:.3g}",
+    "accuracy": "{:.2%}",
+    "latency": "{:.3f}",
+    "energy": "{:,.1f}",
+    "silent_fraction": "{:.1%}",
+}
+_HEADS: Mapping[str, str] = {
+    "decision_threshold": "threshold",
+    "latency": "latency/steps",
+    "energy": "energy/nJ",
+    "silent_fraction": "silent",
+}
+
+
+class _Progress:
+    """What both views know of the running search."""
+
+    def __init__(self, study: Study, search: Search, workers: int):
+        self.study = study
+        self.search = search
+        self.workers = workers
+        self.started = time.monotonic()
+        self.running: dict[int, TrialStarted] = {}
+        self.front: list[OperatingPoint] = []
+        self.hypervolume = 0.0
+        self._finished_before = self.finished
+        self._measure()
+
+    @property
+    def finished(self) -> int:
+        """Ended trials."""
+        return sum(record.state.finished for record in self.search.records.values())
+
+    @property
+    def trials(self) -> int:
+        """Trials that the study is going to have."""
+        return self.study.config.search.trials
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this run."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the wall time left; None before there is anything to go by."""
+        ended = [r for r in self.search.records.values() if r.state is TrialState.COMPLETE]
+        if not ended:
+            return None
+        mean = sum(record.seconds for record in ended) / len(ended)
+        begun = sum(self.search.records[number].seconds for number in self.running)
+        left = (self.trials - self.finished) * mean - begun
+        return max(0.0, left / max(1, min(self.workers, self.trials - self.finished)))
+
+    def take(self, event: Event) -> None:
+        """Follow an event."""
+        if isinstance(event, TrialStarted):
+            self.running[event.assignment.number] = event
+        elif isinstance(event, TrialEnded):
+            self.running.pop(event.number, None)
+            if event.state.finished:
+                self._measure()
+
+    def _measure(self) -> None:
+        records = list(self.search.records.values())
+        self.front = study_front(self.study, records)
+        self.hypervolume = study_hypervolume(self.study, records)
+
+
+class LiveView:
+    """The running search on a terminal, redrawn in place."""
+
+    def __init__(self, study: Study, search: Search, workers: int, console: Console):
+        self._progress = _Progress(study, search, workers)
+        self._console = console
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=2, transient=True
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        """Follow an event; failures stay on the screen."""
+        self._progress.take(event)
+        if isinstance(event, TrialEnded) and event.reason:
+            self._live.console.print(_failure_line(event), style="red", highlight=False)
+
+    def _render(self) -> RenderableType:
+        progress = self._progress
+        parts: list[RenderableType] = [self._bar(), self._running()]
+        if progress.front:
+            parts += [Text(), front_table(progress.front, progress.study, _LIVE_ROWS)]
+        return Group(*parts)
+
+    def _bar(self) -> RenderableType:
+        progress = self._progress
+        bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed} of {task.total} trials · {task.fields[time]}"),
+            console=self._console,
+        )
+        left = progress.seconds_left
+        clock = duration(progress.seconds)
+        clock += f", about {duration(left)} left" if left is not None else ""
+        bar.add_task(
+            progress.study.config.study,
+            total=progress.trials,
+            completed=progress.finished,
+            time=clock,
+        )
+        volume = Text(f"{len(progress.front)} rows on the front · hypervolume ", style="dim")
+        volume.append(f"{progress.hypervolume:.4g}")
+        return Group(bar, volume)
+
+    def _running(self) -> RenderableType:
+        lines = Text()
+        for number, event in sorted(self._progress.running.items()):
+            record = self._progress.search.records[number]
+            epochs = event.assignment.trial.train.epochs
+            lines.append(f"\n  trial {number:<4} epoch {record.epoch:>3}/{epochs}  ")
+            lines.append(_curve_words(record, self._progress.study.config), style="cyan")
+            lines.append(f"  {_values_words(event.values)}", style="dim")
+        return lines
+
+
+class PlainView:
+    """The running search as plain lines, for logs and pipes."""
+
+    def __init__(self, study: Study, search: Search, workers: int, console: Console):
+        self._progress = _Progress(study, search, workers)
+        self._console = console
+
+    def __enter__(self) -> PlainView:
+        progress = self._progress
+        self._line(
+            f"{progress.study.config.study}: {progress.finished} of {progress.trials} trials done, "
+            f"{progress.workers} at a time"
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to put back."""
+
+    def __call__(self, event: Event) -> None:
+        """Print a line for what starts, resumes, ends."""
+        progress = self._progress
+        progress.take(event)
+        if isinstance(event, TrialStarted):
+            begins = f"goes on after epoch {event.epoch}" if event.epoch else "starts"
+            self._line(f"trial {event.assignment.number} {begins}: {_values_words(event.values)}")
+        elif isinstance(event, TrialReported):
+            return
+        elif event.reason:
+            self._line(_failure_line(event))
+        else:
+            record = progress.search.records[event.number]
+            left = progress.seconds_left
+            self._line(
+                f"trial {event.number} {event.state} in {duration(record.seconds)}: "
+                f"{_curve_words(record, progress.study.config)} | "
+                f"{progress.finished}/{progress.trials}, front {len(progress.front)} rows, "
+                f"hypervolume {progress.hypervolume:.4g}"
+                + (f", about {duration(left)} left" if left else "")
+            )
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TABLE_ROWS) -> Table:
+    """The front as a table of at most ``most`` rows, those that matter to the hypervolume."""
+    config = study.config
+    shown = thinned(points, tuple(config.objectives), study.reference, most)
+    title = f"front: {len(points)} rows of {len({p.trial for p in points})} trials"
+    if len(shown) < len(points):
+        title += f", {len(shown)} shown"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    for name in _FORMATS:
+        table.add_column(_HEADS.get(name, name), justify="right")
+    table.add_column("parameters", style="dim", no_wrap=True)
+    for point in shown:
+        figures = {"decision_threshold": point.decision_threshold, **point.metrics}
+        cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
+        if point.kind == "readout":
+            cells[0] = "readout"
+        table.add_row(str(point.trial), *cells, _values_words(point.params))
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, e.g. ``2 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _values_words(values: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{name.split('.', 1)[1]}={value:.3g}" if isinstance(value, float) else
+        f"{name.split('.', 1)[1]}={value}"
+        for name, value in values.items()
+    )  # fmt: skip
+
+
+def _curve_words(record: TrialRecord, config: StudyConfig) -> str:
+    """The knee of a trial's newest curve."""
+    curve = record.curve
+    if curve is None:
+        return "no report yet"
+    objectives = tuple(config.objectives)
+    row = knee_row(curve, objectives, config.constraints)
+    words = f"{curve.accuracy[row]:.1%} at {curve.latency[row]:.2f} steps"
+    if not best_rows(curve, objectives, config.constraints):
+        words += ", breaks a constraint"
+    return words
+
+
+def _failure_line(event: TrialEnded) -> str:
+    again = "" if event.state.finished else "; it is tried again from its checkpoint"
+    return f"trial {event.number} failed: {event.reason}{again}"
