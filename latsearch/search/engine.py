@@ -19,6 +19,7 @@ from typing import Any
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints in spite of verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they take 5 ms and 150 kB of memory a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C has to reach us
@@ -134,8 +135,14 @@ def run_on_ray(
                 scheduler=_Decisions(bridge),
                 num_samples=-1,
                 reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
-            run_config=tune.RunConfig(name="run", storage_path=scratch, verbose=0),
+            run_config=tune.RunConfig(
+                name="run",
+                storage_path=scratch,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
         )
         try:
             tuner.fit()
@@ -147,6 +154,9 @@ def run_on_ray(
 
 class _Bridge:
     """Between Ray's trials, known by Ray's ids, and the search's."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its tuner at the start, to restore what we never restore
 
     def __init__(self, search: Search, workers: int, deadline: float | None):
         self._search = search
