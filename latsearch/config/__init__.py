@@ -1,9 +1,11 @@
 """Configuration: the YAML's models, their loader, the values of one trial (no torch, no ray)."""
 
+from latsearch.config.describe import describe as describe
 from latsearch.config.energy import PROFILES as PROFILES
 from latsearch.config.energy import EnergyProfile as EnergyProfile
 from latsearch.config.loading import load_study as load_study
 from latsearch.config.loading import parse_study as parse_study
+from latsearch.config.schema import json_schema as json_schema
 from latsearch.config.space import Condition as Condition
 from latsearch.config.space import Parameter as Parameter
 from latsearch.config.space import Space as Space

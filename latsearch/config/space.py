@@ -1,30 +1,13 @@
-"""The search space: which fields of a trial are fixed, which are searched, and where.
-
-`section_model` derives the YAML's model of a section from its dataclass in `trial.py`: each field
-is a value, a range ``{low, high, log, step}`` or ``{choices}``. `Space` is the flat view of it that
-samplers work on.
-"""
+"""The flat search space that samplers work on: what is fixed, what is searched, and where."""
 
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import (
-    Annotated,
-    Any,
-    Generic,
-    Literal,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
-
+from latsearch.config.forms import Choices, Range, Section, base_type
 from latsearch.config.trial import (
     AppliesWhere,
     NetworkConfig,
@@ -33,123 +16,7 @@ from latsearch.config.trial import (
     TrialConfig,
 )
 
-V = TypeVar("V")
 Value = int | float | str | bool | None
-
-# Tags of the three forms of a field; pydantic puts them into error paths, `loading` takes them out.
-VALUE, RANGE, CHOICES = "<value>", "<range>", "<choices>"
-
-
-class Model(BaseModel):
-    """Base of the YAML's models: unknown keys are faults, nothing is converted or changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _Searched(Model):
-    when: dict[str, Any] = Field(
-        default={},
-        description="search this only where other fields have these values, e.g. "
-        "{network.family: [mlp, lenet]}",
-    )
-
-
-class Range(_Searched, Generic[V]):
-    """An interval to search, both ends included."""
-
-    low: V
-    high: V
-    log: bool = Field(default=False, description="search on a logarithmic scale")
-    step: V | None = Field(default=None, description="distance between the searched values")
-
-    @model_validator(mode="after")
-    def _check(self) -> Range[V]:
-        low, high, step = _number(self.low), _number(self.high), self.step
-        if low >= high:
-            raise ValueError(f"low = {low:g} must be below high = {high:g}")
-        if self.log and low <= 0:
-            raise ValueError(f"log: true needs low above 0, got low = {low:g}")
-        if step is not None and self.log:
-            raise ValueError("step and log: true exclude each other")
-        if step is not None and not 0 < _number(step) <= high - low:
-            raise ValueError(
-                f"step = {step} must be above 0 and at most high - low = {high - low:g}"
-            )
-        return self
-
-
-class Choices(_Searched, Generic[V]):
-    """A list of values to search."""
-
-    choices: tuple[V, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Choices[V]:
-        for index, choice in enumerate(self.choices):
-            if choice in self.choices[:index]:
-                raise ValueError(f"choices: {choice!r} is listed twice")
-        return self
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        raise ValueError("low and high must be numbers")
-    return float(value)
-
-
-def _form(raw: Any) -> str:
-    """Which of the three forms of a field this is."""
-    if isinstance(raw, Choices) or (isinstance(raw, Mapping) and "choices" in raw):
-        return CHOICES
-    return RANGE if isinstance(raw, Range | Mapping) else VALUE
-
-
-def _searchable(annotation: Any) -> Any:
-    """The annotation of a field that is a value of ``annotation``, a range of it, or choices."""
-    forms = [Annotated[annotation, Tag(VALUE)], Annotated[Choices[annotation], Tag(CHOICES)]]
-    if _base_type(annotation) in (int, float):
-        forms.append(Annotated[Range[annotation], Tag(RANGE)])
-    else:  # a mapping of another shape is then a fault of `choices`, which names what is missing
-        forms.append(Annotated[Choices[annotation], Tag(RANGE)])
-    return Annotated[Union[tuple(forms)], Discriminator(_form)]  # noqa: UP007
-
-
-def _base_type(annotation: Any) -> Any:
-    """The type under ``Annotated`` and ``| None``."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (arm for arm in get_args(annotation) if arm is not type(None))
-    return annotation
-
-
-class Section(Model):
-    """Base of the derived models `NetworkSpace`, `TrainSpace` and `StageSpace`."""
-
-
-def section_model(config: type, name: str, **replaced: Any) -> type[Section]:
-    """The YAML's model of a section: each field of ``config`` fixed or searched."""
-    hints = get_type_hints(config, include_extras=True)
-    columns: dict[str, Any] = {}
-    for column in fields(config):
-        annotation = hints[column.name]
-        described = next((m for m in annotation.__metadata__ if hasattr(m, "description")), None)
-        columns[column.name] = (
-            replaced.get(column.name) or _searchable(annotation),
-            Field(default=column.default, description=described and described.description),
-        )
-    return create_model(name, __base__=Section, __doc__=config.__doc__, **columns)
-
-
-StageSpace = section_model(StageConfig, "StageSpace")
-NetworkSpace = section_model(
-    NetworkConfig,
-    "NetworkSpace",
-    stages=Annotated[tuple[StageSpace, ...], Field(max_length=16)],  # type: ignore[valid-type]
-)
-TrainSpace = section_model(TrainConfig, "TrainSpace")
-
-_CONFIGS: Mapping[str, type] = {"network": NetworkConfig, "train": TrainConfig}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +54,36 @@ class Parameter:
     default: Value = None
 
     @property
+    def continuous(self) -> bool:
+        """Whether it has infinitely many values."""
+        return self.kind == "float" and self.step is None
+
+    @property
     def size(self) -> float:
         """How many values it has; inf for a continuous one."""
         if self.kind == "categorical":
             return len(self.choices)
+        if self.continuous:
+            return math.inf
         assert self.low is not None
         assert self.high is not None
-        if self.step is None:
-            return math.inf
+        assert self.step is not None
         return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
+    def has(self, value: Value) -> bool:
+        """Whether the field can have this value: a searched one, or its default elsewhere."""
+        return self.searches(value) or (bool(self.conditions) and value == self.default)
 
-class SpaceFault(ValueError):
-    """A search space that contradicts itself; ``path`` is the field."""
-
-    def __init__(self, path: str, message: str):
-        self.path = path
-        super().__init__(message)
+    def searches(self, value: Value) -> bool:
+        """Whether this value is one of those searched."""
+        if self.kind == "categorical":
+            return value in self.choices
+        assert self.low is not None
+        assert self.high is not None
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-6
 
 
 @dataclass(frozen=True)
@@ -222,35 +102,29 @@ class Space:
 
     @classmethod
     def of(cls, network: Section, train: Section) -> Space:
-        """Flatten the two sections.
-
-        Raises:
-            SpaceFault: a condition names an unknown field or value, conditions form a circle, or
-                a searched field could never be used.
-        """
+        """Flatten the two sections; `config.checks` says whether the space makes sense."""
         fixed: dict[str, Value] = {}
         parameters: list[Parameter] = []
-        stages = getattr(network, "stages", ())
-        for prefix, section, config in _sections(network, train):
+        stages = len(getattr(network, "stages", ()))
+        for prefix, section, config in sections(network, train):
             for column in fields(config):
                 name, value = f"{prefix}.{column.name}", getattr(section, column.name)
                 if column.name == "stages":
                     continue
                 if isinstance(value, Range | Choices):
-                    conditions = _conditions(prefix, config, column.name, value, len(stages))
+                    conditions = _conditions(prefix, config, column.name, value, stages)
                     parameters.append(_parameter(name, config, column, value, conditions))
                 else:
                     fixed[name] = value
-        space = cls(fixed, tuple(parameters), len(stages))
-        space._check()
-        return cls(fixed, tuple(_ordered(parameters)), len(stages))
+        return cls(fixed, tuple(_ordered(parameters)), stages)
 
     def ask(self, suggest: Callable[[Parameter], Value]) -> dict[str, Value]:
         """Ask ``suggest`` for every parameter that is active given those before it."""
+        known = {**self.fixed, **{p.name: p.default for p in self.parameters}}
         values: dict[str, Value] = {}
         for parameter in self.parameters:
-            if self._active(parameter, values):
-                values[parameter.name] = suggest(parameter)
+            if all(known[c.name] in c.values for c in parameter.conditions):
+                known[parameter.name] = values[parameter.name] = suggest(parameter)
         return values
 
     def trial(self, values: Mapping[str, Value]) -> TrialConfig:
@@ -282,40 +156,17 @@ class Space:
         parameter = next(p for p in self.parameters if p.name == name)
         return parameter.choices if parameter.kind == "categorical" else None
 
-    def _active(self, parameter: Parameter, values: Mapping[str, Value]) -> bool:
-        defaults = {p.name: p.default for p in self.parameters}
-        known = {**defaults, **self.fixed, **values}
-        return all(known[c.name] in c.values for c in parameter.conditions)
 
-    def _check(self) -> None:
-        names = [*self.fixed, *(parameter.name for parameter in self.parameters)]
-        for parameter in self.parameters:
-            for condition in parameter.conditions:
-                if condition.name not in names:
-                    raise SpaceFault(
-                        f"{parameter.name}.when", f"{condition.name!r} is not a field of the study"
-                    )
-                domain = self.domain(condition.name)
-                if domain is not None and not set(domain) & set(condition.values):
-                    raise SpaceFault(
-                        parameter.name,
-                        f"is searched but never used: it needs {condition.name} to be "
-                        f"{_either(condition.values)}, which is "
-                        f"{_either(domain)}; fix it or leave it out",
-                    )
-
-
-def _sections(network: Section, train: Section) -> Iterator[tuple[str, Section, type]]:
+def sections(network: Section, train: Section) -> Iterator[tuple[str, Section, type]]:
+    """Dotted name, model and dataclass of each section, every stage by itself."""
     yield "network", network, NetworkConfig
     for index, stage in enumerate(getattr(network, "stages", ())):
         yield f"network.stages.{index}", stage, StageConfig
     yield "train", train, TrainConfig
 
 
-def _conditions(
-    prefix: str, config: type, field: str, value: Range[Any] | Choices[Any], stages: int
-) -> tuple[Condition, ...]:
-    """The user's ``when`` and what the method itself says about where the field is used."""
+def applies_where(prefix: str, config: type, field: str, stages: int) -> list[Condition]:
+    """What the method itself says about where a field is used."""
     hints = get_type_hints(config, include_extras=True)[field]
     found = [
         Condition(f"{prefix}.{other}", values)
@@ -327,13 +178,28 @@ def _conditions(
         index = int(prefix.rsplit(".", 1)[1])
         found.append(Condition("network.family", ("stages",)))
         found.append(Condition("network.depth", (None, *range(index + 1, stages + 1))))
-    for name, wanted in value.when.items():
-        found.append(Condition(name, tuple(wanted) if isinstance(wanted, list) else (wanted,)))
-    return tuple(found)
+    return found
+
+
+def _conditions(
+    prefix: str, config: type, field: str, value: Range | Choices, stages: int
+) -> tuple[Condition, ...]:
+    """The user's ``when`` besides the method's own conditions."""
+    return (
+        *applies_where(prefix, config, field, stages),
+        *(
+            Condition(name, tuple(wanted) if isinstance(wanted, list) else (wanted,))
+            for name, wanted in value.when.items()
+        ),
+    )
 
 
 def _parameter(
-    name: str, config: type, column: Any, value: Any, conditions: tuple[Condition, ...]
+    name: str,
+    config: type,
+    column: Any,
+    value: Range | Choices,
+    conditions: tuple[Condition, ...],
 ) -> Parameter:
     if isinstance(value, Choices):
         return Parameter(
@@ -343,30 +209,27 @@ def _parameter(
             conditions=conditions,
             default=column.default,
         )
-    integer = _base_type(get_type_hints(config, include_extras=True)[column.name]) is int
-    step = value.step if value.step is not None else (1 if integer else None)
+    integer = base_type(get_type_hints(config, include_extras=True)[column.name]) is int
     return Parameter(
         name,
         "int" if integer else "float",
         low=value.low,
         high=value.high,
         log=value.log,
-        step=step,
+        step=value.step if value.step is not None else (1 if integer else None),
         conditions=conditions,
         default=column.default,
     )
 
 
 def _ordered(parameters: Sequence[Parameter]) -> Iterator[Parameter]:
-    """The parameters, each after the searched ones that its conditions name."""
+    """The parameters, each after the searched ones that its conditions name; circles last."""
     waiting, done = list(parameters), set[str]()
     searched = {parameter.name for parameter in parameters}
     while waiting:
         ready = next(
-            (p for p in waiting if {c.name for c in p.conditions} & searched <= done), None
+            (p for p in waiting if {c.name for c in p.conditions} & searched <= done), waiting[0]
         )
-        if ready is None:
-            raise SpaceFault(f"{waiting[0].name}.when", "the conditions of `when` form a circle")
         waiting.remove(ready)
         done.add(ready.name)
         yield ready
@@ -379,7 +242,3 @@ def _section(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
         for name, value in values.items()
         if name.startswith(start) and "." not in name.removeprefix(start)
     }
-
-
-def _either(values: Sequence[Value]) -> str:
-    return " or ".join("null" if value is None else str(value) for value in values)

@@ -5,24 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from latsearch.config.checks import space_faults
 from latsearch.config.energy import PROFILES
-from latsearch.config.space import Model, NetworkSpace, Space, TrainSpace
+from latsearch.config.forms import Model, NetworkSpace, TrainSpace
+from latsearch.config.space import Space
+from latsearch.config.text import plain, shown
 from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction
 
 if TYPE_CHECKING:  # the models themselves are made at run time
-    from latsearch.config.space import Section as NetworkSection
-    from latsearch.config.space import Section as TrainSection
+    from latsearch.config.forms import Section as NetworkSection
+    from latsearch.config.forms import Section as TrainSection
 else:
     NetworkSection, TrainSection = NetworkSpace, TrainSpace
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+DatasetName = Literal["digits", "fashion-mnist", "cifar10", "cifar100"]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+ObjectiveName = Literal["accuracy", "latency", "energy"]
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SQLITE = r"sqlite:///.+"
 
 
 def study_name(name: str) -> str:
@@ -31,72 +38,111 @@ def study_name(name: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(
-            f"{name!r} is no study name: use up to 64 letters, digits, '.', '_' and '-', "
+            f"{shown(name)} is no study name: use up to 64 letters, digits, '.', '_' and '-', "
             "starting with a letter or digit"
         )
     return name
 
 
+def _version(raw: Any) -> Any:
+    if type(raw) is not int or raw != 1:
+        raise ValueError(f"{shown(raw)} is not a known version of this format; write 1")
+    return raw
+
+
 def _duration(raw: Any) -> Any:
     if not isinstance(raw, str):
         return raw
-    match = _DURATION.fullmatch(raw.strip())
+    match = re.fullmatch(_DURATION, raw.strip())
     if not match:
-        raise ValueError(f"{raw!r} is no duration: write it like 90s, 30m, 2h or 1d")
+        raise ValueError(f"{shown(raw)} is no duration: write it like 90s, 30m, 2h or 1d")
     return float(match[1]) * _SECONDS[match[2]]
 
 
 def _fraction_or_count(value: float) -> float:
-    if 0 < value < 1 or (value >= 1 and value == int(value)):
+    if value < 1 or value == int(value):
         return value
-    raise ValueError(f"{value:g} is neither a fraction between 0 and 1 nor a number of samples")
+    raise ValueError(
+        f"{plain(value)} is neither a fraction between 0 and 1 nor a number of samples"
+    )
+
+
+def _folder(name: str) -> str:
+    if not name or "\0" in name:
+        raise ValueError(f"{shown(name)} is no folder; write null for the usual places")
+    return name
 
 
 def _profile(name: str) -> str:
     if name not in PROFILES:
-        raise ValueError(f"{name!r} is not one of {', '.join(PROFILES)}")
+        raise ValueError(f"{shown(name)} is not one of {', '.join(PROFILES)}")
     return name
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+def _storage(url: str) -> str:
+    if not re.fullmatch(_SQLITE, url):
+        raise ValueError(f"{shown(url)} is neither sqlite:///FILE nor null for the runs folder")
+    return url
+
+
+def _whole_beyond_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"{plain(gpus)} GPUs cannot be shared; write a fraction or whole ones")
+    return gpus
+
+
+Duration = Annotated[
+    float,
+    Field(gt=0, le=1e9),
+    BeforeValidator(
+        _duration,
+        json_schema_input_type=Annotated[float, Field(gt=0, le=1e9)]
+        | Annotated[str, Field(pattern=rf"^\s*{_DURATION}\s*$")],
+    ),
+]
 
 
 class DataConfig(Model):
     """Which data, and how they are split."""
 
-    name: Literal["digits", "fashion-mnist", "cifar10", "cifar100"] = Field(
+    name: DatasetName = Field(
         description="data set; `latsearch datasets` lists what is known and present"
     )
-    root: str | None = Field(
+    root: Annotated[str, AfterValidator(_folder)] | None = Field(
         default=None, description="folder that holds the data set; null: where it is usually found"
     )
     validation: Annotated[float, AfterValidator(_fraction_or_count)] = Field(
         default=0.2,
+        gt=0,
+        le=1e9,
         description="stratified part of the training split kept for validation: a fraction "
         "below 1, or a number of samples",
     )
     train_samples: int | None = Field(
         default=None,
         ge=1,
+        le=10**9,
         description="use only this many training samples, stratified; null: all of them",
     )
-    split_seed: int = Field(default=0, ge=0, description="seed of the validation split")
+    split_seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="seed of the validation split"
+    )
 
 
 class Bound(Model):
     """The range that a row's figure must lie in, both ends included."""
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, description="smallest figure that is allowed")
+    max: float | None = Field(default=None, description="largest figure that is allowed")
 
     @model_validator(mode="after")
     def _check(self) -> Bound:
         if self.min is None and self.max is None:
             raise ValueError("give min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}")
+            raise ValueError(f"min = {plain(self.min)} is above max = {plain(self.max)}")
         return self
 
 
@@ -104,26 +150,30 @@ class SearchConfig(Model):
     """Who proposes trials, and how many."""
 
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="who proposes trials")
-    trials: int = Field(default=30, ge=1, description="trials of the study in total")
+    trials: int = Field(default=30, ge=1, le=10**6, description="trials of the study in total")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of sampler and trainings")
 
 
 class ResourcesConfig(Model):
     """What one trial takes of a machine."""
 
-    cpus_per_trial: float = Field(default=1.0, gt=0, description="CPU cores of a trial")
-    gpus_per_trial: float = Field(
-        default=0.0, ge=0, description="GPUs of a trial; a fraction shares one"
+    cpus_per_trial: float = Field(default=1.0, gt=0, le=10_000, description="CPU cores of a trial")
+    gpus_per_trial: Annotated[float, AfterValidator(_whole_beyond_one)] = Field(
+        default=0.0, ge=0, le=1000, description="GPUs of a trial; a fraction shares one"
     )
 
 
 class RunConfig(Model):
     """How a search runs on; may be changed while a study goes on."""
 
-    checkpoint_every: int = Field(default=5, ge=1, description="epochs between two checkpoints")
-    retries: int = Field(default=2, ge=0, description="times a crashed trial is tried again")
+    checkpoint_every: int = Field(
+        default=5, ge=1, le=100_000, description="epochs between two checkpoints"
+    )
+    retries: int = Field(
+        default=2, ge=0, le=100, description="times a crashed trial is tried again"
+    )
     keep: int = Field(
-        default=20, ge=0, description="trials whose weights are kept besides the front's"
+        default=20, ge=0, le=10**6, description="trials whose weights are kept besides the front's"
     )
     timeout: Duration | None = Field(
         default=None, description="wall time after which the search pauses, e.g. 2h; null: none"
@@ -134,7 +184,9 @@ class EnergyConfig(Model):
     """How energy is priced."""
 
     profile: Annotated[str, AfterValidator(_profile)] = Field(
-        default="horowitz-45nm-fp32", json_schema_extra={"enum": list(PROFILES)}
+        default="horowitz-45nm-fp32",
+        description="prices of a network's operations",
+        json_schema_extra={"enum": list(PROFILES)},
     )
 
 
@@ -142,41 +194,58 @@ class TrackingConfig(Model):
     """Where MLflow keeps its copy of the study."""
 
     uri: str | None = Field(
-        default=None, description="MLflow tracking URI; null: mlflow.db in the runs folder"
+        default=None,
+        min_length=1,
+        description="MLflow tracking URI; null: mlflow.db in the runs folder",
     )
     enabled: bool = Field(default=True, description="publish to MLflow at all")
-
-
-ObjectiveName = Literal["accuracy", "latency", "energy"]
 
 
 class StudyConfig(Model):
     """A study: data, search space, objectives, and how to search."""
 
-    version: Literal[1] = Field(description="version of this file's format")
-    study: Annotated[str, AfterValidator(study_name)] = Field(description="name of the study")
-    data: DataConfig
+    model_config = ConfigDict(
+        title="A latsearch study",
+        json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"},
+    )
+
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+        description="version of this file's format"
+    )
+    study: Annotated[str, AfterValidator(study_name)] = Field(
+        description="name of the study", json_schema_extra={"pattern": f"^{_NAME}$"}
+    )
+    data: DataConfig = Field(description="which data, and how they are split")
     network: NetworkSection = Field(default=NetworkSpace(), description="the network")
     train: TrainSection = Field(default=TrainSpace(), description="its training")
     objectives: dict[ObjectiveName, Direction] = Field(
         default={"accuracy": "maximize", "latency": "minimize", "energy": "minimize"},
         min_length=1,
         description="what the front is about; any subset",
+        json_schema_extra={
+            "properties": {name: {"const": known.direction} for name, known in OBJECTIVES.items()}
+        },
     )
     constraints: dict[str, Bound] = Field(
-        default={}, description="bounds that a decision curve's row must keep to be on the front"
+        default={},
+        description="bounds that a decision curve's row must keep to be on the front",
+        json_schema_extra={"propertyNames": {"enum": list(NUMERIC_COLUMNS)}},
     )
-    search: SearchConfig = SearchConfig()
-    resources: ResourcesConfig = ResourcesConfig()
-    run: RunConfig = RunConfig()
-    energy: EnergyConfig = EnergyConfig()
-    storage: str | None = Field(
+    search: SearchConfig = Field(default=SearchConfig(), description="how trials are proposed")
+    resources: ResourcesConfig = Field(
+        default=ResourcesConfig(), description="what one trial takes of a machine"
+    )
+    run: RunConfig = Field(default=RunConfig(), description="how the search runs on")
+    energy: EnergyConfig = Field(default=EnergyConfig(), description="how energy is priced")
+    storage: Annotated[str, AfterValidator(_storage)] | None = Field(
         default=None,
-        pattern=r"^sqlite:///.+",
         description="where the study is stored: null for a journal in the runs folder, or "
         "sqlite:///FILE",
+        json_schema_extra={"pattern": f"^{_SQLITE}$"},
     )
-    tracking: TrackingConfig = TrackingConfig()
+    tracking: TrackingConfig = Field(
+        default=TrackingConfig(), description="where MLflow keeps its copy of the study"
+    )
 
     @cached_property
     def space(self) -> Space:
@@ -189,7 +258,7 @@ class StudyConfig(Model):
             if direction != OBJECTIVES[name].direction:
                 yield (
                     f"objectives.{name}",
-                    f"{direction!r} would search for the worst networks; "
+                    f"{direction} would search for the worst networks; "
                     f"write {OBJECTIVES[name].direction}",
                 )
         for column in self.constraints:
@@ -204,6 +273,7 @@ class StudyConfig(Model):
             yield "network.stages", "the family stages needs at least one stage: {channels: 32}"
         if "stages" not in families and stages:
             yield "network.stages", "is given, but network.family can never be stages"
+        yield from space_faults(self.network, self.train, self.space)
         if not self.space.parameters and self.search.trials > 1:
             yield (
                 "search.trials",
@@ -212,8 +282,9 @@ class StudyConfig(Model):
             )
 
     def identity(self) -> Mapping[str, Any]:
-        """What may not change while a study goes on."""
+        """What may not change while a study goes on; where a machine keeps the data may."""
         return self.model_dump(
             mode="json",
             include={"data", "network", "train", "objectives", "constraints", "energy"},
+            exclude={"data": {"root"}},
         )

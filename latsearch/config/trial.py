@@ -10,10 +10,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticKnownError
 
 Family = Literal["mlp", "lenet", "vgg11", "stages"]
 Downsampling = Literal["max", "sum", "stride", "none"]
+
+
+def _integer(raw: Any) -> Any:
+    """Refuse true and 1.0, which are equal to 1 and would pass as one of a Literal's numbers."""
+    if isinstance(raw, bool | float):
+        raise PydanticKnownError("int_type")
+    return raw
+
+
+Kernel = Annotated[Literal[1, 3, 5, 7], BeforeValidator(_integer)]
+
+_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class AppliesWhere:
@@ -34,11 +47,11 @@ _STAGES_ONLY = AppliesWhere(family=("stages",))
 class StageConfig:
     """One stage of the free family ``stages``: blocks of equal width, downsampled at its end."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _CHECKED
 
     channels: Annotated[int, _doc("channels of the stage", ge=1, le=4096)] = 32
     blocks: Annotated[int, _doc("convolution + neuron blocks in the stage", ge=1, le=16)] = 1
-    kernel: Annotated[Literal[1, 3, 5, 7], _doc("width of the convolution kernel")] = 3
+    kernel: Annotated[Kernel, _doc("width of the convolution kernel")] = 3
     downsampling: Annotated[
         Downsampling,
         _doc("how the stage halves the map: pooling after it, or a strided first block"),
@@ -52,7 +65,7 @@ class NetworkConfig:
     Every field may be given as a value or searched in the YAML.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _CHECKED
 
     family: Annotated[Family, _doc("architecture family")] = "lenet"
     timesteps: Annotated[int, _doc("T, timesteps of an inference", ge=1, le=64)] = 4
@@ -63,7 +76,7 @@ class NetworkConfig:
     stem_channels: Annotated[
         int | None, _doc("feature channels of the encoder; null: as `width`", ge=1, le=4096)
     ] = None
-    stem_kernel: Annotated[Literal[1, 3, 5, 7], _doc("kernel of the encoder's convolution")] = 3
+    stem_kernel: Annotated[Kernel, _doc("kernel of the encoder's convolution")] = 3
     stem_stride: Annotated[int, _doc("stride of the encoder's convolution", ge=1, le=4)] = 1
     width: Annotated[
         int,
@@ -129,7 +142,7 @@ class TrainConfig:
     Every field may be given as a value or searched in the YAML.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _CHECKED
 
     epochs: Annotated[int, _doc("passes over the training split", ge=1, le=100_000)] = 20
     batch_size: Annotated[int, _doc("samples of a training step", ge=1, le=1_000_000)] = 128
@@ -176,7 +189,7 @@ class TrainConfig:
 class TrialConfig:
     """Everything that is particular to one training."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _CHECKED
 
     network: NetworkConfig
     train: TrainConfig
