@@ -19,38 +19,42 @@ from latsearch.snn.surrogate import SURROGATES
 _log = logging.getLogger(__name__)
 
 
+# what a spent neuron's membrane potential is lowered by each timestep: no current lifts it again
+_SPENT = -1e30
+
+
 def fire_scan(
     current: Tensor, keep: float, firing_threshold: float, soft_reset: bool, strict: bool
 ) -> tuple[Tensor, Tensor]:
     """Spikes and membrane potentials before the reset, each ``[T, N]``.
 
-    A strict neuron that has spiked gets the potential -inf from then on: it can never spike again
-    and every surrogate derivative is zero there, which is all the backward scan needs to know.
+    A strict neuron that has spiked is kept at -1e30 or below: it never spikes again, and every
+    surrogate derivative is zero there, which is all that the backward scan needs to know.
     """
-    potentials: list[Tensor] = []
-    spent: Tensor | None = None
-    for step in current.unbind(0):
-        if not potentials:
-            h = step
+    potentials, spikes = _Steps(current), _Steps(current)
+    h = s = spent = current[0]
+    for t, step in enumerate(current.unbind(0)):
+        if t == 0:
+            h = torch.add(step, 0.0, out=potentials.slot(0))
         else:
-            before = potentials[-1]
-            spiked = before > firing_threshold
             if soft_reset:
-                v = torch.where(spiked, before - firing_threshold, before)
+                v = torch.add(h, s, alpha=-firing_threshold)
             else:
-                v = before.masked_fill(spiked, 0.0)
-            h = torch.add(step, v, alpha=keep)
+                v = torch.addcmul(h, h, s, value=-1.0)
+            h = torch.add(step, v, alpha=keep, out=potentials.slot(t))
             if strict:
-                spent = spiked if spent is None else spent | spiked
-                h = h.masked_fill(spent, -torch.inf)
+                spent = s if t == 1 else spent + s
+                h = torch.add(h, spent, alpha=_SPENT, out=potentials.slot(t))
+        s = torch.gt(h, firing_threshold, out=spikes.slot(t)).to(h.dtype)
         potentials.append(h)
-    stacked = torch.stack(potentials)
-    return (stacked > firing_threshold).to(current.dtype), stacked
+        spikes.append(s)
+    return spikes.stacked(), potentials.stacked()
 
 
 def fire_backward_scan(
     grad: Tensor,
     potentials: Tensor,
+    spikes: Tensor,
     keep: float,
     firing_threshold: float,
     soft_reset: bool,
@@ -58,30 +62,62 @@ def fire_backward_scan(
     width: float,
 ) -> Tensor:
     """Gradient of the currents, ``[T, N]``, from that of the spikes: backpropagation in time."""
-    direct = SURROGATES[surrogate](potentials - firing_threshold, width) * grad
-    steps = list(direct.unbind(0))
-    for t in range(len(steps) - 2, -1, -1):
-        carried = steps[t + 1]
-        if not soft_reset:
-            carried = carried.masked_fill(potentials[t] > firing_threshold, 0.0)
-        steps[t] = torch.add(steps[t], carried, alpha=keep)
-    return torch.stack(steps)
+    direct = SURROGATES[surrogate](potentials - firing_threshold, width).mul_(grad)
+    return _carry_back(direct, keep, None if soft_reset else spikes)
 
 
 def leaky_sum_scan(x: Tensor, keep: float) -> Tensor:
     """``y[t] = keep · y[t-1] + x[t]`` along the first axis of ``[T, N]``."""
-    sums = [x[0]]
-    for step in x[1:].unbind(0):
-        sums.append(torch.add(step, sums[-1], alpha=keep))
-    return torch.stack(sums)
+    sums = _Steps(x)
+    y = x[0]
+    for t, step in enumerate(x.unbind(0)):
+        y = torch.add(step, 0.0 if t == 0 else y, alpha=keep, out=sums.slot(t))
+        sums.append(y)
+    return sums.stacked()
 
 
 def leaky_sum_backward_scan(grad: Tensor, keep: float) -> Tensor:
     """Gradient of the x of `leaky_sum_scan` from that of its y, ``[T, N]``."""
-    steps = list(grad.unbind(0))
-    for t in range(len(steps) - 2, -1, -1):
-        steps[t] = torch.add(steps[t], steps[t + 1], alpha=keep)
-    return torch.stack(steps)
+    return _carry_back(grad, keep, None)
+
+
+def _carry_back(direct: Tensor, keep: float, stopped: Tensor | None) -> Tensor:
+    """``g[t] = direct[t] + keep · (1 - stopped[t]) · g[t+1]``, from the last timestep back."""
+    carried = _Steps(direct)
+    g = direct[0]
+    last = len(direct) - 1
+    for t in range(last, -1, -1):
+        if t == last:
+            g = torch.add(direct[t], 0.0, out=carried.slot(t))
+        else:
+            if stopped is not None:
+                g = torch.addcmul(g, g, stopped[t], value=-1.0)
+            g = torch.add(direct[t], g, alpha=keep, out=carried.slot(t))
+        carried.append(g)
+    return carried.stacked(reverse=True)
+
+
+class _Steps:
+    """The results of the timesteps, side by side in the end.
+
+    Eager code writes them into one buffer, since fresh memory is slow; the compiler gets a list,
+    which it fuses.
+    """
+
+    def __init__(self, like: Tensor):
+        self._buffer = None if torch.compiler.is_compiling() else torch.empty_like(like)
+        self._steps: list[Tensor] = []
+
+    def slot(self, t: int) -> Tensor | None:
+        return None if self._buffer is None else self._buffer[t]
+
+    def append(self, step: Tensor) -> None:
+        self._steps.append(step)
+
+    def stacked(self, *, reverse: bool = False) -> Tensor:
+        if self._buffer is not None:
+            return self._buffer
+        return torch.stack(self._steps[::-1] if reverse else self._steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +139,8 @@ def _compiled() -> Scans:
     )
     probe = torch.zeros(2, 3)
     try:
-        _, potentials = compiled.fire(probe, 1.0, 1.0, False, False)
-        compiled.fire_backward(probe, potentials, 1.0, 1.0, False, "triangle", 1.0)
+        spikes, potentials = compiled.fire(probe, 1.0, 1.0, False, False)
+        compiled.fire_backward(probe, potentials, spikes, 1.0, 1.0, False, "triangle", 1.0)
     except Exception as error:  # the compiler's errors have no common base
         _log.warning("neuron kernels stay uncompiled: %s", str(error).strip().splitlines()[0])
         return _EAGER

@@ -49,19 +49,20 @@ class _Fire(torch.autograd.Function):
         spikes, potentials = kernels.fire(
             flat, rule.keep, rule.firing_threshold, rule.soft_reset, rule.strict
         )
-        ctx.save_for_backward(potentials)
+        ctx.save_for_backward(potentials, spikes)
         ctx.settings = (timesteps, rule, kernels, channels_last)  # type: ignore[attr-defined]
         return from_time(spikes, current.shape, channels_last=channels_last)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        (potentials,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        potentials, spikes = ctx.saved_tensors  # type: ignore[attr-defined]
         timesteps, rule, kernels, channels_last = ctx.settings  # type: ignore[attr-defined]
         flat = by_time(grad, timesteps, channels_last=channels_last)
         current_grad = kernels.fire_backward(
             flat,
             potentials,
+            spikes,
             rule.keep,
             rule.firing_threshold,
             rule.soft_reset,

@@ -21,18 +21,18 @@ def triangle(x: Tensor, width: float) -> Tensor:
         >>> triangle(torch.tensor([-2.0, -0.5, 0.0, 1.0]), 2.0)
         tensor([0.0000, 0.3750, 0.5000, 0.2500])
     """
-    return x.abs().mul(-1.0 / width**2).add(1.0 / width).clamp_min(0.0)
+    return x.abs().mul_(-1.0 / width**2).add_(1.0 / width).clamp_min_(0.0)
 
 
 def sigmoid(x: Tensor, width: float) -> Tensor:
     """Derivative of the logistic function ``σ(4 x / w)``."""
     value = torch.sigmoid(x * (4.0 / width))
-    return value * (1.0 - value) * (4.0 / width)
+    return torch.addcmul(value, value, value, value=-1.0).mul_(4.0 / width)
 
 
 def arctan(x: Tensor, width: float) -> Tensor:
     """Derivative of ``arctan(π x / w) / π + 1/2``: ``1 / (w (1 + (π x / w)²))``."""
-    return 1.0 / (width * (1.0 + (x * (math.pi / width)) ** 2))
+    return (x * (math.pi / width)).square_().add_(1.0).mul_(width).reciprocal_()
 
 
 SURROGATES: Mapping[str, SurrogateDerivative] = {
