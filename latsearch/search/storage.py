@@ -7,6 +7,7 @@ training, its values the knee row of its curve, its reports an append-only log i
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class Study:
     def create(cls, folder: Path, config: StudyConfig, reference: Mapping[str, float]) -> Study:
         """Create the study in its folder, which may hold a driver's lock and nothing else."""
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{config.study}@{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{config.study}@{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         header = {"version": FORMAT, "storage": config.storage, "name": name}
         study = optuna.create_study(
             storage=_storage(folder, config.storage),
