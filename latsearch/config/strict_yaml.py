@@ -42,6 +42,11 @@ for _name, (_pattern, _first) in _RESOLVED.items():
     )
 
 
+def is_number(text: str) -> bool:
+    """Whether YAML would read this text as a number if it stood without quotes."""
+    return any(re.fullmatch(_RESOLVED[kind][0], text) for kind in ("int", "float"))
+
+
 def read_yaml(text: str, file: str) -> tuple[Any, Lines, list[Fault]]:
     """The text's value, the line of each path, and the faults of the YAML itself.
 

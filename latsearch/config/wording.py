@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from latsearch.config.forms import CHOICES, RANGE, VALUE, Choices, Range
+from latsearch.config.strict_yaml import is_number
 from latsearch.config.study import StudyConfig
 from latsearch.config.text import nearest, plain, shown
 
@@ -63,7 +64,8 @@ def _message(details: Mapping[str, Any], keys: list[str]) -> str:
         name: plain(bound) if isinstance(bound, int | float) else bound
         for name, bound in context.items()
     }
-    return f"{shown(given)} {rule.format(**bounds)}"
+    quoted = kind in ("int_type", "float_type") and isinstance(given, str) and is_number(given)
+    return f"{shown(given)} {rule.format(**bounds)}" + ("; take the quotes away" if quoted else "")
 
 
 def _search_hint(details: Mapping[str, Any]) -> str:
