@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latsearch.config import StudyConfig, load_study, parse_study
+from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
@@ -76,6 +77,11 @@ class RunOptions:
 
     def applied(self, config: StudyConfig) -> StudyConfig:
         """The configuration with these changes, checked again."""
+        if self.study is not None:
+            try:
+                study_name(self.study)
+            except ValueError as error:
+                raise UserError(f"--study: {error}") from None
         data = config.model_dump(mode="json")
         search = data["search"]
         for section, name in ((search, "trials"), (search, "seed"), (data, "study")):
@@ -207,7 +213,7 @@ def _open_or_create(folder: Path, config: StudyConfig, splits: Splits) -> Study:
 
 def _search(study: Study, splits: Splits, options: RunOptions, watch: Watch | None) -> bool:
     """Search until done or out of time; whether every trial has ended."""
-    from latsearch.search.worker import WorkerSettings, device_for
+    from latsearch.search.worker import WorkerSettings, device_for, limit_threads
 
     config = study.config
     deadline = None if options.hours is None else time.monotonic() + 3600 * options.hours
@@ -230,6 +236,7 @@ def _search(study: Study, splits: Splits, options: RunOptions, watch: Watch | No
     if options.workers == 0:
         from latsearch.search.inline import run_inline
 
+        limit_threads(config.resources.cpus_per_trial)
         with watched(1) as view:
             search.observe(view)
             run_inline(search, splits, settings, deadline)

@@ -63,7 +63,7 @@ def test_conditions(text: str, holds: bool) -> None:
         ("latency ~ 2", "cannot read '~ 2'"),
         ("latency < 1 < 2", "did not expect '<'"),
         ("", "ends where"),
-        ("__import__('os').system('ls')", "cannot read '.system"),
+        ("__import__('os').system('ls')", 'cannot read ".system'),
         ("(" * 500 + "latency < 1" + ")" * 500, "nested too deeply"),
     ],
 )
