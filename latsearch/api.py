@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ from latsearch.errors import StudyFailed, UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import DEFAULT_RUNS, find_study, put_aside
-from latsearch.search.driver import Observer, Search
+from latsearch.search.driver import Event, Observer, Search
 from latsearch.search.lock import DriverLock
 from latsearch.search.query import parse
 from latsearch.search.sampler import OptunaSampler
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from latsearch.data import Splits
     from latsearch.evaluation import LoadedNetwork
     from latsearch.planning import Plan
+    from latsearch.tracking import PublishReport
+
+_LOGGER = logging.getLogger("latsearch")
 
 Watch = Callable[[Study, Search, int], AbstractContextManager[Observer]]
 
@@ -91,7 +95,10 @@ class RunOptions:
 
 
 def run(
-    source: str | Path | StudyConfig, options: RunOptions | None = None, watch: Watch | None = None
+    source: str | Path | StudyConfig,
+    options: RunOptions | None = None,
+    watch: Watch | None = None,
+    warn: Callable[[str], None] = _LOGGER.warning,
 ) -> RunResult:
     """Start a study, or go on with it where it stands.
 
@@ -99,6 +106,8 @@ def run(
         source: a YAML file, the name of a bundled search space, or a configuration.
         options: changes to the configuration, and how to run it.
         watch: makes a view of the running search; None for none.
+        warn: takes a line about what the search goes on without, e.g. MLflow; may be called from
+            another thread.
 
     Raises:
         ConfigError: the file has faults.
@@ -115,7 +124,8 @@ def run(
     with DriverLock(folder):
         aside = put_aside(folder) if options.fresh else None
         study = _open_or_create(folder, config, splits)
-        finished = _search(study, splits, options, watch)
+        with _publisher(study, options, warn) as publisher:
+            finished = _search(study, splits, options, watch, publisher)
     status = study_status(study)
     records = study.trials()
     if finished and not any(record.state is TrialState.COMPLETE for record in records):
@@ -170,6 +180,24 @@ def front(
     return [point for point in points if holds(point_row(point, study.config))]
 
 
+def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -> PublishReport:
+    """Make MLflow's copy of a study complete; where it is, nothing is written.
+
+    Args:
+        run: folder or name of the study.
+        to: MLflow tracking URI; None for the one that the study is configured with.
+        runs: folder of all studies.
+
+    Raises:
+        TrackingError: MLflow cannot be reached, or refused something.
+    """
+    from latsearch import tracking
+
+    study = Study.open(find_study(run, runs))
+    default = tracking.default_uri(study.folder.parent)
+    return tracking.publish(study, to or study.config.tracking.uri or default)
+
+
 def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwork:
     """The trained network of a trial.
 
@@ -211,50 +239,81 @@ def _open_or_create(folder: Path, config: StudyConfig, splits: Splits) -> Study:
     return Study.create(folder, config, reference_point(config, splits))
 
 
-def _search(study: Study, splits: Splits, options: RunOptions, watch: Watch | None) -> bool:
-    """Search until done or out of time; whether every trial has ended."""
-    from latsearch.search.worker import WorkerSettings, device_for, limit_threads
+def _publisher(
+    study: Study, options: RunOptions, warn: Callable[[str], None]
+) -> AbstractContextManager[Observer]:
+    """What mirrors the running study into MLflow; nothing where that is switched off."""
+    if not study.config.tracking.enabled:
+        return nullcontext(_ignore)
+    from latsearch.tracking import BackgroundPublisher, default_uri
 
+    uri = study.config.tracking.uri or default_uri(options.runs)
+    return BackgroundPublisher(study.folder, uri, warn=warn)
+
+
+def _search(
+    study: Study, splits: Splits, options: RunOptions, watch: Watch | None, observer: Observer
+) -> bool:
+    """Search until done or out of time; whether every trial has ended."""
     config = study.config
-    deadline = None if options.hours is None else time.monotonic() + 3600 * options.hours
     sampler = OptunaSampler(
         config.space, len(config.objectives), config.search.sampler, config.search.seed
     )
     search = Search(study, sampler)
     if search.done:
         return True
-    settings = WorkerSettings(
-        folder=study.folder.resolve(),
-        profile=config.energy.profile,
-        checkpoint_every=config.run.checkpoint_every,
-        device=device_for(config.resources.gpus_per_trial),
-    )
+    search.observe(observer)
 
-    def watched(workers: int) -> AbstractContextManager[Observer]:
-        return watch(study, search, workers) if watch else nullcontext(lambda event: None)
+    def view(workers: int) -> AbstractContextManager[Observer]:
+        return watch(study, search, workers) if watch else nullcontext(_ignore)
 
+    deadline = None if options.hours is None else time.monotonic() + 3600 * options.hours
     if options.workers == 0:
-        from latsearch.search.inline import run_inline
-
-        limit_threads(config.resources.cpus_per_trial)
-        with watched(1) as view:
-            search.observe(view)
-            run_inline(search, splits, settings, deadline)
+        _search_inline(search, study, splits, view, deadline)
     else:
-        from latsearch.search.engine import ray_cluster, run_on_ray
-
-        size = splits.train.images.nbytes + splits.validation.images.nbytes
-        with (
-            ray_cluster(config, options.workers, size) as resources,
-            watched(resources.workers) as view,
-        ):
-            search.observe(view)
-            run_on_ray(
-                search,
-                splits,
-                settings,
-                resources,
-                timeout=config.run.timeout,
-                deadline=deadline,
-            )
+        _search_on_ray(search, study, splits, options.workers, view, deadline)
     return search.done
+
+
+View = Callable[[int], AbstractContextManager[Observer]]
+
+
+def _search_inline(
+    search: Search, study: Study, splits: Splits, view: View, deadline: float | None
+) -> None:
+    from latsearch.search.inline import run_inline
+    from latsearch.search.worker import limit_threads, settings_for
+
+    limit_threads(study.config.resources.cpus_per_trial)
+    with view(1) as observer:
+        search.observe(observer)
+        run_inline(search, splits, settings_for(study), deadline)
+
+
+def _search_on_ray(
+    search: Search,
+    study: Study,
+    splits: Splits,
+    workers: int | None,
+    view: View,
+    deadline: float | None,
+) -> None:
+    from latsearch.search.engine import ray_cluster, run_on_ray
+    from latsearch.search.worker import settings_for
+
+    config = study.config
+    size = splits.train.images.nbytes + splits.validation.images.nbytes
+    with ray_cluster(config, workers, size) as resources, view(resources.workers) as observer:
+        search.observe(observer)
+        run_on_ray(
+            search,
+            splits,
+            settings_for(study),
+            resources,
+            timeout=config.run.timeout,
+            deadline=deadline,
+        )
+
+
+def _ignore(event: Event) -> None:
+    """Watch nothing."""

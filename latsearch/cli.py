@@ -94,7 +94,7 @@ def _run(file: str, options: RunOptions) -> None:
     folder = options.runs / config.study
     _say(console, f"{config.study}: getting data, networks and Ray ready; results go to {folder}")
     try:
-        result = api.run(config, options, watch)
+        result = api.run(config, options, watch, warn=lambda line: _say(console, line))
     except KeyboardInterrupt:
         _say(
             console,
@@ -212,6 +212,39 @@ def front(
 
 
 @cli.command()
+@_RUN
+@_RUNS
+@click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
+def publish(run: str, runs: Path, to: str | None) -> None:
+    """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""
+    from latsearch import api
+
+    report = api.publish(run, to, runs)
+    click.echo(
+        f"{report.uri} has {report.trials} trials and {report.points} operating points of {run} "
+        f"({report.written} written now)"
+    )
+    click.echo(report.url or f"next:  latsearch ui {run} --runs {runs}")
+
+
+@cli.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@_RUNS
+@click.option("--uri", help="MLflow tracking URI [default: the runs folder's own store].")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(run: str | None, runs: Path, uri: str | None, port: int) -> None:
+    """Serve MLflow's UI on 127.0.0.1 and say where the study RUN's front is."""
+    from latsearch.runs import find_study
+    from latsearch.search.storage import Study
+    from latsearch.tracking import serve_ui
+
+    study = Study.open(find_study(run, runs)) if run else None
+    if study is not None:
+        uri = uri or study.config.tracking.uri
+    serve_ui(runs, uri, port, click.echo, study)
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def datasets(as_json: bool) -> None:
     """List the data sets that are known, which are present, and how to get the others."""
@@ -320,6 +353,7 @@ def _print_end(result: RunResult, console: Console) -> None:
     )
     _say(
         console,
-        f"next:  latsearch front {folder} --where 'latency <= 1.5'\n"
+        f"next:  latsearch ui {folder.name} --runs {folder.parent}\n"
+        f"       latsearch front {folder} --where 'latency <= 1.5'\n"
         f"       latsearch front {folder} --csv front.csv",
     )

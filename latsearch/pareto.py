@@ -5,8 +5,6 @@ Directions and scales are normalised once, by `Objective.losses`; here is pure m
 
 from __future__ import annotations
 
-from typing import Any
-
 import moocore
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +64,12 @@ def contributions(losses: FloatArray, reference: FloatArray) -> FloatArray:
         whole = hypervolume(losses, reference)
         others = [np.delete(losses, row, axis=0) for row in range(len(losses))]
         return np.array([whole - hypervolume(rest, reference) for rest in others])
-    if len(losses) == 0:
-        return np.zeros(0)
-    result: Any = moocore.hv_contributions(np.minimum(losses, reference), ref=reference)
-    return np.asarray(result, dtype=np.float64)
+    added = np.zeros(len(losses))
+    finite = np.isfinite(losses).all(axis=1)
+    if finite.any():
+        inside = np.minimum(losses[finite], reference)
+        added[finite] = moocore.hv_contributions(inside, ref=reference, ignore_dominated=False)
+    return added
 
 
 def thin(losses: FloatArray, reference: FloatArray, most: int) -> IntArray:

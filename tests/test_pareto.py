@@ -150,11 +150,6 @@ def test_dominated_rows_add_nothing(losses: FloatArray) -> None:
 # --- contributions ------------------------------------------------------------------------------
 
 
-DOMINATED = pytest.mark.xfail(
-    strict=True, reason="contributions() is wrong beside dominated rows and rows not finite"
-)
-
-
 @given(matrices(FINITE))
 def test_contributions_within_a_front_are_leave_one_out(losses: FloatArray) -> None:
     front = losses[nondominated(losses)]
@@ -162,7 +157,6 @@ def test_contributions_within_a_front_are_leave_one_out(losses: FloatArray) -> N
     np.testing.assert_allclose(contributions(front, reference), leave_one_out(front, reference))
 
 
-@DOMINATED
 @given(matrices(FINITE))
 def test_contributions_are_leave_one_out(losses: FloatArray) -> None:
     losses.setflags(write=False)
@@ -175,7 +169,6 @@ def test_contributions_of_duplicates_are_zero() -> None:
     assert contributions(losses, frozen([3.0, 3.0])).tolist() == [0.0, 0.0, 1.0]
 
 
-@DOMINATED
 def test_contributions_of_rows_that_are_not_finite_are_zero() -> None:
     for values in ([math.nan, 0.0], [math.inf, 0.0], [-math.inf, 0.0]):
         losses = frozen([[1.0, 1.0], values])

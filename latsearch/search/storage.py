@@ -63,6 +63,11 @@ class Study:
         self._sequence = 0
         self._ids: dict[int, int] = {}
 
+    @property
+    def name(self) -> str:
+        """Name of the study that no other has, also where ``--fresh`` made one of its kind anew."""
+        return self._study.study_name
+
     # --- making and opening ---------------------------------------------------------------------
 
     @classmethod

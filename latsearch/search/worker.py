@@ -11,7 +11,7 @@ from latsearch.config import PROFILES
 from latsearch.data import Splits
 from latsearch.objectives import EpochReport
 from latsearch.search.driver import Assignment
-from latsearch.search.storage import trial_folder
+from latsearch.search.storage import Study, trial_folder
 from latsearch.training import Trainer
 
 
@@ -77,6 +77,17 @@ class Failure:
         first = (str(error).splitlines() or [""])[0]
         trace = "".join(traceback.format_exception(error))
         return cls(f"{type(error).__name__}: {first}".removesuffix(": "), trace[-8000:])
+
+
+def settings_for(study: Study) -> WorkerSettings:
+    """What all trials of a study have in common on this machine."""
+    config = study.config
+    return WorkerSettings(
+        folder=study.folder.resolve(),
+        profile=config.energy.profile,
+        checkpoint_every=config.run.checkpoint_every,
+        device=device_for(config.resources.gpus_per_trial),
+    )
 
 
 def device_for(gpus: float) -> str:
