@@ -132,8 +132,8 @@ def _place_thresholds(running_peak: FloatArray, minimum: float | None) -> list[f
     same_as_bottom = (running_peak[:-1] <= bottom).sum()
     candidates = np.flatnonzero(below > same_as_bottom)
     if len(candidates) > MAX_ROWS - 2:
-        wanted = np.linspace(below[candidates[0]], below[candidates[-1]], MAX_ROWS - 2)
-        nearest = np.searchsorted(below[candidates], wanted)
+        wanted = np.linspace(same_as_bottom, below[candidates[-1]], MAX_ROWS - 1)
+        nearest = np.searchsorted(below[candidates], wanted[1:])
         candidates = np.unique(candidates[nearest])
     thresholds = [_between(values[index], values[index + 1]) for index in candidates]
     return sorted({bottom, *thresholds})

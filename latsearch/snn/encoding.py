@@ -114,7 +114,7 @@ class LatencyEncoder(nn.Module):
 
     def strength(self, images: Tensor) -> Tensor:
         """The strengths z of the features, ``[B, C, H, W]`` float32, of images ``[B, C, H, W]``."""
-        features = self.conv(images).float()
+        features = self.conv(images).to(self.gain.dtype)  # not in a lower precision
         # batch_norm's own affine step applies softplus(g) and β in the same pass
         return F.batch_norm(
             features,

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from latsearch.config.energy import PROFILES, EnergyProfile
+from latsearch.config.trial import NetworkConfig
+from latsearch.snn.energy import EnergyMeter, conventions, dense_energy, dense_fan_out, fan_out
+from latsearch.snn.families import Conv
+from latsearch.snn.networks import build_network
+from tests.snn import reference
+from tests.snn.test_networks import networks
+
+PROFILE = EnergyProfile("test", mac=5.0, ac=1.0, neuron=0.25, source="made up")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "height", "width"),
+    list(itertools.product([1, 3, 5], [1, 2, 3], [4, 5], [3, 7])),
+)
+def test_fan_out_equals_counting_one_by_one(kernel, stride, height, width):
+    torch.manual_seed(0)
+    layer = Conv(3, kernel, stride)
+    conv = torch.nn.Conv2d(2, 3, kernel, stride=stride, padding=kernel // 2, bias=False)
+    full = reference.synapses(layer, 2, height, width, conv.weight)
+    assert dense_fan_out(conv, (2, height, width)) == full.sum()
+    with torch.no_grad():
+        conv.weight[torch.rand_like(conv.weight) < 0.3] = 0
+    expected = reference.synapses(layer, 2, height, width, conv.weight)
+    assert np.array_equal(fan_out(conv, (2, height, width)).numpy(), expected)
+
+
+def test_fan_out_of_a_dense_layer():
+    linear = torch.nn.Linear(6, 4, bias=False)
+    with torch.no_grad():
+        linear.weight[1:3, 0] = 0
+    assert fan_out(linear, (3, 2)).flatten().tolist() == [2, 4, 4, 4, 4, 4]
+    assert dense_fan_out(linear, (3, 2)) == 24
+
+
+def watch(network, images) -> list[torch.Tensor]:
+    """What each layer's synapses receive, ``[T, B, ...]``."""
+    received = []
+    layers = [*network.layers(), network.output]
+    handles = [
+        layer.synapse.register_forward_pre_hook(lambda _, inputs: received.append(inputs[0]))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    return [x.view(network.timesteps, -1, *x.shape[1:]) for x in received]
+
+
+@settings(max_examples=10)
+@given(networks())
+def test_energy_equals_counting_one_by_one(config):
+    torch.manual_seed(0)
+    network = build_network(config, (1, 8, 8), 3).eval()
+    images = torch.randn(2, 1, 8, 8)
+    with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
+        network(images)
+    energy = meter.report()
+    received = watch(network, images)
+    operations = np.zeros((config.timesteps, 2))
+    for layer, x in zip(network.layers(), received, strict=False):
+        weight = layer.synapse.weight
+        if isinstance(layer.synapse, torch.nn.Linear):
+            fan = (weight != 0).sum(0).double()
+        else:
+            like = Conv(weight.shape[0], weight.shape[-1], layer.synapse.stride[0])
+            fan = torch.from_numpy(reference.synapses(like, *x.shape[2:], weight))
+        operations += (x * fan).flatten(2).sum(-1).numpy()
+    steps = np.arange(1, config.timesteps + 1)[:, None]
+    hidden = operations.cumsum(0) * 1.0 + network.hidden_neurons() * steps * 0.25
+    output = received[-1].flatten(2).sum(-1).double().numpy().cumsum(0) * 3
+    stem = network.encoder.conv
+    like = Conv(stem.out_channels, stem.kernel_size[0], stem.stride[0])
+    macs = reference.synapses(like, 1, 8, 8, stem.weight).sum()
+    np.testing.assert_allclose(energy.hidden.numpy(), hidden * 1e-3, rtol=1e-12)
+    np.testing.assert_allclose(energy.output.numpy(), output * 1e-3, rtol=1e-12)
+    assert energy.encoder == pytest.approx(macs * 5e-3, rel=1e-12)
+    total = energy.cumulative()
+    assert (total.diff(dim=0) >= 0).all()
+    assert total.max() <= dense_energy(network, PROFILE)
+    assert sum(energy.shares().values()) == pytest.approx(1)
+
+
+def test_every_input_spiking_reaches_the_dense_bound():
+    config = NetworkConfig(family="lenet", width=2, hidden=3, timesteps=2, downsampling="sum")
+    network = build_network(config, (1, 8, 8), 3).eval()
+    for module in [network.encoder, *(layer.neuron for layer in network.layers())]:
+        module.register_forward_hook(lambda module, inputs, spikes: torch.ones_like(spikes))
+    with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
+        network(torch.randn(2, 1, 8, 8))
+    energy = meter.report().cumulative()[-1]
+    assert energy.tolist() == pytest.approx([dense_energy(network, PROFILE)] * 2)
+
+
+def test_the_bound_needs_no_weights():
+    config = NetworkConfig(family="vgg11", width=2)
+    meta = build_network(config, (3, 32, 32), 10, meta=True)
+    real = build_network(config, (3, 32, 32), 10)
+    assert dense_energy(meta, PROFILE) == dense_energy(real, PROFILE) > 0
+
+
+def test_batches_are_put_side_by_side():
+    network = build_network(NetworkConfig(width=2, hidden=4), (1, 8, 8), 3).eval()
+    images = torch.randn(5, 1, 8, 8)
+    reports = []
+    for sizes in ([5], [2, 3]):
+        with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
+            for batch in images.split(sizes):
+                network(batch)
+        reports.append(meter.report())
+    assert torch.equal(reports[0].cumulative(), reports[1].cumulative())
+    assert reports[0].firing_rates == reports[1].firing_rates
+    with torch.no_grad():
+        network(images)  # no longer counted
+    assert meter.report().cumulative().shape == (4, 5)
+
+
+def test_firing_rates_are_spikes_a_neuron_and_timestep():
+    network = build_network(NetworkConfig(width=2, hidden=4), (1, 8, 8), 3).eval()
+    sent = []
+    for module in [network.encoder, *(layer.neuron for layer in network.layers())]:
+        module.register_forward_hook(lambda module, inputs, out: sent.append(out.mean().item()))
+    with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
+        network(torch.randn(6, 1, 8, 8))
+    assert meter.report().firing_rates == pytest.approx(sent)
+
+
+def test_a_meter_without_samples_has_nothing_to_report():
+    network = build_network(NetworkConfig(width=2, hidden=4), (1, 8, 8), 3)
+    with EnergyMeter(network, PROFILE) as meter:
+        pass
+    with pytest.raises(ValueError, match="nothing to report"):
+        meter.report()
+
+
+def test_conventions_name_prices_and_source():
+    profile = PROFILES["horowitz-45nm-fp32"]
+    text = conventions(profile)
+    for part in ("4.6 pJ", "0.9 pJ", "Horowitz", "once an image", profile.name):
+        assert part in text
