@@ -152,12 +152,13 @@ class LiveView:
             completed=progress.finished,
             time=clock,
         )
-        volume = Text(f"{len(progress.front)} rows on the front · hypervolume ", style="dim")
+        rows = count(len(progress.front), "row")
+        volume = Text(f"{rows} on the front · hypervolume ", style="dim")
         volume.append(f"{progress.hypervolume:.4g}")
         return Group(bar, volume)
 
     def _running(self) -> RenderableType:
-        lines = Text()
+        lines = Text(no_wrap=True, overflow="ellipsis")
         for number, event in sorted(self._progress.running.items()):
             record = self._progress.search.records[number]
             epochs = event.assignment.trial.train.epochs
@@ -207,7 +208,7 @@ class PlainView:
             self._line(
                 f"trial {event.number} {event.state} in {duration(record.seconds)}: "
                 f"{_curve_words(record, progress.study.config)} | "
-                f"{progress.finished}/{progress.trials}, front {len(progress.front)} rows, "
+                f"{progress.finished}/{progress.trials}, front {count(len(progress.front), 'row')}, "
                 f"hypervolume {progress.hypervolume:.4g}"
                 + (f", about {duration(left)} left" if left else "")
             )
@@ -220,14 +221,16 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
     """The front as a table of at most ``most`` rows, those that matter to the hypervolume."""
     config = study.config
     shown = thinned(points, tuple(config.objectives), study.reference, most)
-    title = f"front: {len(points)} rows of {len({p.trial for p in points})} trials"
+    trials = len({point.trial for point in points})
+    title = f"front: {count(len(points), 'row')} of {count(trials, 'trial')}"
     if len(shown) < len(points):
         title += f", {len(shown)} shown"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial", justify="right")
+    table.add_column("trial", justify="right", min_width=len("trial"))
     for name in _FORMATS:
-        table.add_column(_HEADS.get(name, name), justify="right")
-    table.add_column("parameters", style="dim", no_wrap=True)
+        head = _HEADS.get(name, name)
+        table.add_column(head, justify="right", min_width=len(head))
+    table.add_column("parameters", style="dim", no_wrap=True, overflow="ellipsis")
     for point in shown:
         figures = {"decision_threshold": point.decision_threshold, **point.metrics}
         cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
@@ -235,6 +238,11 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
             cells[0] = "readout"
         table.add_row(str(point.trial), *cells, _values_words(point.params))
     return table
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, e.g. ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
