@@ -60,7 +60,7 @@ class Measurement:
     def diagnostics(self) -> dict[str, float]:
         """Firing rates and energy shares, by name."""
         encoder, *hidden = self.energy.firing_rates
-        figures = {"firing_rate_encoder": encoder}
+        figures = {"firing_rate": self.energy.firing_rate, "firing_rate_encoder": encoder}
         figures |= {f"firing_rate_layer{i}": rate for i, rate in enumerate(hidden, start=1)}
         figures |= {f"energy_share_{k}": v for k, v in self.energy.shares().items()}
         return figures

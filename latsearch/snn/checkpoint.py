@@ -107,7 +107,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{file}: {where}: {first['msg']}") from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file}: not a latsearch checkpoint ({error})") from error
 
 

@@ -101,12 +101,14 @@ class EnergyReport:
         hidden: ``[T, B]`` nJ of the hidden layers up to and with timestep t, neurons included.
         output: ``[T, B]`` nJ of the output layer up to and with timestep t.
         firing_rates: spikes a neuron and timestep of the encoder, then of each hidden layer.
+        firing_rate: spikes a neuron and timestep over all hidden layers.
     """
 
     encoder: float
     hidden: Tensor
     output: Tensor
     firing_rates: tuple[float, ...]
+    firing_rate: float
 
     def cumulative(self) -> Tensor:
         """``[T, B]`` float64: energy in nJ of an inference that decides at t."""
@@ -205,12 +207,15 @@ class EnergyMeter:
         none = torch.zeros_like(per_layer[-1])
         operations = sum(per_layer[:-1], none)
         profile = self._profile
+        sent = torch.stack(self._spikes)
+        hidden_sent = sent[1:].sum(0)
         macs = float(fan_out(self._network.encoder.conv, self._network.input_shape).double().sum())
         return EnergyReport(
             encoder=NJ_PER_PJ * macs * profile.mac,
             hidden=NJ_PER_PJ * (operations * profile.ac + updates * profile.neuron),
             output=NJ_PER_PJ * per_layer[-1] * profile.ac,
-            firing_rates=tuple(float(spikes[0] / spikes[1]) for spikes in self._spikes),
+            firing_rates=tuple((sent[:, 0] / sent[:, 1]).tolist()),
+            firing_rate=float(hidden_sent[0] / hidden_sent[1].clamp_min(1)),
         )
 
 

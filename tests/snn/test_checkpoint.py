@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from latsearch.config.trial import NetworkConfig, StageConfig, TrainConfig, TrialConfig
+from latsearch.errors import LatsearchError
+from latsearch.snn import checkpoint
+from latsearch.snn.checkpoint import CheckpointInfo, read_info, read_state, read_weights
+from latsearch.snn.networks import build_network
+
+INFO = CheckpointInfo(
+    trial=TrialConfig(
+        network=NetworkConfig(family="stages", stages=(StageConfig(channels=2),)),
+        train=TrainConfig(clip_grad_norm=1.5),
+    ),
+    input_shape=(1, 8, 8),
+    classes=3,
+    mean=(0.25,),
+    std=(0.5,),
+    dataset="made up",
+    epoch=7,
+    seed=3,
+)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    network = build_network(INFO.trial.network, INFO.input_shape, INFO.classes)
+    folder = tmp_path / "trials" / "00007"
+    checkpoint.write_checkpoint(folder, INFO, network.state_dict(), {"n": 1})
+    return folder
+
+
+def test_what_is_written_is_read(folder):
+    assert read_info(folder) == INFO
+    assert read_state(folder) == {"n": 1}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "state.pt",
+    ]
+    assert json.loads((folder / "config.json").read_text())["version"] == 1
+    network = build_network(INFO.trial.network, INFO.input_shape, INFO.classes)
+    checkpoint.load_weights(network, folder)
+    for name, value in read_weights(folder).items():
+        assert torch.equal(network.state_dict()[name], value)
+
+
+def test_a_folder_is_replaced_as_a_whole_and_nothing_is_left_beside_it(folder):
+    checkpoint.write_checkpoint(folder, INFO, {"w": torch.ones(2)}, {"n": 2})
+    assert list(read_weights(folder)) == ["w"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_write_that_fails_leaves_what_was_there(folder, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.write_checkpoint(folder, INFO, {"w": torch.ones(2)}, {})
+    assert read_state(folder) == {"n": 1}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def set_field(file: Path, **values) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), "config.json: No such file"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json: not a latsearch"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json: not a latsearch"),
+        (lambda f: (f / "config.json").write_text("{}"), "config.json: not a latsearch"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json: not a latsearch"),
+        (lambda f: set_field(f / "config.json", version=2), "config.json: format version 2"),
+        (lambda f: set_field(f / "config.json", classes="many"), "config.json: classes: "),
+        (lambda f: set_field(f / "config.json", trial={}), "config.json: trial.network: "),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: "),
+        (lambda f: (f / "model.safetensors").write_bytes(b"junk"), "model.safetensors: "),
+        (lambda f: (f / "state.pt").unlink(), "state.pt: "),
+        (lambda f: (f / "state.pt").write_bytes(b"junk"), "state.pt: "),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(folder, spoil, message):
+    spoil(folder)
+
+    def load():
+        info = read_info(folder)
+        checkpoint.load_weights(build_network(info.trial.network, (1, 8, 8), 3), folder)
+        read_state(folder)
+
+    with pytest.raises(LatsearchError, match=message) as caught:
+        load()
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_do_not_load(folder):
+    other = build_network(NetworkConfig(width=2), (1, 8, 8), 3)
+    with pytest.raises(LatsearchError, match=r"model.safetensors: the weights do not fit"):
+        checkpoint.load_weights(other, folder)
+
+
+class Harm:
+    def __reduce__(self):
+        return (print, ("harm",))
+
+
+def test_no_pickled_code_runs(folder, capsys):
+    with (folder / "state.pt").open("wb") as file:
+        pickle.dump(Harm(), file, protocol=2)
+    with pytest.raises(LatsearchError, match=r"state\.pt"):
+        read_state(folder)
+    torch.save({"n": Harm()}, folder / "state.pt")
+    with pytest.raises(LatsearchError, match=r"state\.pt"):
+        read_state(folder)
+    assert "harm" not in capsys.readouterr().out

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from latsearch.config.energy import PROFILES
+from latsearch.config.trial import NetworkConfig, TrainConfig, TrialConfig
+from latsearch.errors import LatsearchError
+from latsearch.objectives import EpochReport
+from latsearch.training import Trainer, TrainingError, train
+from tests.samples import bar_splits
+
+PROFILE = PROFILES["horowitz-45nm-fp32"]
+NETWORK = NetworkConfig(family="lenet", width=4, hidden=8, timesteps=2)
+TRAIN = TrainConfig(epochs=4, batch_size=16, lr=0.01, crop_padding=1, horizontal_flip=True)
+
+
+def trainer(network=NETWORK, seed=0, splits=None, **settings) -> Trainer:
+    trial = TrialConfig(network=network, train=replace(TRAIN, **settings))
+    return Trainer(trial, splits or bar_splits(), seed=seed, profile=PROFILE)
+
+
+def assert_same(a: EpochReport, b: EpochReport) -> None:
+    """Equal but for the time they took."""
+    assert a.epoch == b.epoch
+    assert a.metrics == b.metrics
+    for x, y in zip(a.curve.rows(), b.curve.rows(), strict=True):
+        assert x == y
+
+
+def test_it_learns():
+    trial = TrialConfig(network=NETWORK, train=replace(TRAIN, crop_padding=0))
+    reports: list[EpochReport] = []
+    done = train(trial, bar_splits(), reports.append, seed=0, profile=PROFILE)
+    assert done.epoch == 4
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    assert reports[-1].curve.accuracy[-1] > 0.9
+    assert reports[-1].metrics["train_loss"] < reports[0].metrics["train_loss"]
+
+
+def test_a_report_has_its_metrics():
+    report = trainer().step()
+    names = {
+        *("train_loss", "grad_norm", "lr", "parameters", "weight_t1", "weight_t2"),
+        *("firing_rate", "firing_rate_encoder", "firing_rate_layer1", "firing_rate_layer2"),
+        *("energy_share_encoder", "energy_share_hidden", "energy_share_output"),
+    }
+    assert set(report.metrics) == names
+    assert all(math.isfinite(value) for value in report.metrics.values())
+    assert report.metrics["weight_t1"] + report.metrics["weight_t2"] == pytest.approx(1)
+    assert report.curve.decision_threshold[0] >= 0
+    assert np.isfinite(report.curve.energy).all()
+    assert EpochReport.from_json(report.to_json()).epoch == 1
+
+
+@pytest.mark.parametrize("family", ["mlp", "lenet", "vgg11"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path, family, optimizer):
+    network = replace(NETWORK, family=family, neuron="lif")
+    whole = trainer(network, optimizer=optimizer, lambda_spike=0.1)
+    expected = [whole.step() for _ in range(4)]
+    first = trainer(network, optimizer=optimizer, lambda_spike=0.1)
+    reports = [first.step(), first.step()]
+    first.save(tmp_path / "2")
+    second = trainer(network, optimizer=optimizer, lambda_spike=0.1)
+    second.load(tmp_path / "2")
+    assert second.epoch == 2
+    reports += [second.step(), second.step()]
+    for a, b in zip(reports, expected, strict=True):
+        assert_same(a, b)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+
+
+def test_seeds_repeat_and_differ():
+    assert_same(trainer(seed=1).step(), trainer(seed=1).step())
+    assert trainer(seed=1).step().metrics != trainer(seed=2).step().metrics
+
+
+def test_the_global_generators_and_the_data_are_left_alone():
+    splits = bar_splits()
+    before = splits.train.images.copy()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = torch.rand(2).tolist(), np.random.rand(2).tolist()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer(splits=splits).step()
+    assert (torch.rand(2).tolist(), np.random.rand(2).tolist()) == expected
+    assert np.array_equal(splits.train.images, before)
+
+
+def test_one_batch_shows_that_everything_works():
+    one = trainer()
+    report = one.batch_step()
+    assert one.epoch == 0
+    assert report.epoch == 0
+    assert math.isfinite(report.metrics["train_loss"])
+    assert len(report.curve) > 1
+
+
+def test_a_last_partial_batch_is_left_out_unless_it_is_the_only_one():
+    assert trainer(splits=bar_splits(train=40)).steps_an_epoch == 2
+    few = trainer(splits=bar_splits(train=10))
+    assert few.steps_an_epoch == 1
+    assert few.step().epoch == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "tet"},
+        {"loss": "last", "label_smoothing": 0.1},
+        {"clip_grad_norm": 0.1},
+        {"precision": "bf16"},
+        {"lambda_spike": 1.0},
+    ],
+)
+def test_every_switch_of_the_training_trains(settings):
+    assert math.isfinite(trainer(**settings).step().metrics["train_loss"])
+
+
+def test_the_spike_regulariser_lowers_the_firing_rate():
+    free, pressed = trainer(epochs=12), trainer(epochs=12, lambda_spike=100.0)
+    for _ in range(12):
+        rates = [t.step().metrics["firing_rate"] for t in (free, pressed)]
+    assert rates[1] < 0.7 * rates[0]
+
+
+def test_gradients_are_clipped():
+    clipped = trainer(optimizer="sgd", lr=1.0, momentum=0.0, weight_decay=0.0, clip_grad_norm=1e-3)
+    before = [p.detach().clone() for p in clipped.network.parameters()]
+    clipped.batch_step()
+    moved = [(p - q).norm() for p, q in zip(clipped.network.parameters(), before, strict=True)]
+    lr = clipped._optimizer.param_groups[0]["lr"]
+    assert torch.stack(moved).norm().item() == pytest.approx(1e-3 * lr, rel=1e-3)
+
+
+def test_a_diverging_training_says_so():
+    diverging = trainer(optimizer="sgd", lr=100.0, epochs=30, batch_size=4, warmup_epochs=0.0)
+    with torch.no_grad():
+        diverging.network.output.synapse.weight.fill_(3e38)
+        diverging.network.output.synapse.weight[0] = -3e38
+    with pytest.raises(TrainingError, match=r"epoch 1: try a lower train.lr than 100"):
+        diverging.step()
+
+
+def test_a_checkpoint_of_another_trial_is_refused(tmp_path):
+    trainer().save(tmp_path / "0")
+    for other in (trainer(seed=1), trainer(lr=0.5)):
+        with pytest.raises(LatsearchError, match="another trial"):
+            other.load(tmp_path / "0")
