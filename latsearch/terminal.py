@@ -204,11 +204,11 @@ class PlainView:
             self._line(_failure_line(event))
         else:
             record = progress.search.records[event.number]
-            left = progress.seconds_left
+            left, rows = progress.seconds_left, count(len(progress.front), "row")
             self._line(
                 f"trial {event.number} {event.state} in {duration(record.seconds)}: "
                 f"{_curve_words(record, progress.study.config)} | "
-                f"{progress.finished}/{progress.trials}, front {count(len(progress.front), 'row')}, "
+                f"{progress.finished}/{progress.trials}, front {rows}, "
                 f"hypervolume {progress.hypervolume:.4g}"
                 + (f", about {duration(left)} left" if left else "")
             )
@@ -226,17 +226,18 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
     if len(shown) < len(points):
         title += f", {len(shown)} shown"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial", justify="right", min_width=len("trial"))
+    table.add_column("trial", justify="right", no_wrap=True)
     for name in _FORMATS:
-        head = _HEADS.get(name, name)
-        table.add_column(head, justify="right", min_width=len(head))
-    table.add_column("parameters", style="dim", no_wrap=True, overflow="ellipsis")
+        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
+    table.add_column("parameters", style="dim")
     for point in shown:
         figures = {"decision_threshold": point.decision_threshold, **point.metrics}
         cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
         if point.kind == "readout":
             cells[0] = "readout"
-        table.add_row(str(point.trial), *cells, _values_words(point.params))
+        # cut off rather than broken into lines: the column that gives way on a narrow terminal
+        words = Text(_values_words(point.params), no_wrap=True, overflow="ellipsis")
+        table.add_row(str(point.trial), *cells, words)
     return table
 
 
