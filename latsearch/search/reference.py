@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-import torch
-
 from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfig, Value
 from latsearch.data import Splits
 from latsearch.errors import LatsearchError, UserError
@@ -37,8 +35,7 @@ def _dense_energy(config: StudyConfig, splits: Splits) -> float:
     energies, fault = [], None
     for trial in _largest_trials(config.space):
         try:
-            with torch.device("meta"):  # shapes are enough
-                network = build_network(trial.network, splits.input_shape, splits.classes)
+            network = build_network(trial.network, splits.input_shape, splits.classes, meta=True)
         except LatsearchError as error:
             fault = error
             continue
