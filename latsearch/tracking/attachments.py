@@ -1,0 +1,59 @@
+"""Files that are attached to MLflow's runs: curves, traces, tables (no mlflow)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from latsearch.config import StudyConfig
+from latsearch.errors import StudyError
+from latsearch.objectives import DecisionCurve, OperatingPoint
+from latsearch.reporting import point_row, row_columns, write_csv, write_json
+from latsearch.search.storage import Study
+from latsearch.search.trials import TrialRecord
+
+
+@contextmanager
+def trial_files(record: TrialRecord) -> Iterator[Path | None]:
+    """A temporary folder with what belongs to an ended trial; None where nothing does."""
+    curve = record.curve
+    with TemporaryDirectory(prefix="latsearch-") as name:
+        folder = Path(name)
+        if curve is not None:
+            (folder / "decision_curve.json").write_text(json.dumps(curve.to_json()) + "\n")
+            write_csv(curve.rows(), _columns(curve), folder / "decision_curve.csv")
+        if record.reason:
+            text = "\n\n".join(part for part in (record.reason, record.trace) if part)
+            (folder / "trace.txt").write_text(text + "\n", encoding="utf-8")
+        yield folder if curve is not None or record.reason else None
+
+
+def checkpoint_files(study: Study, record: TrialRecord) -> list[Path]:
+    """The files of a trial's network, without its optimiser; none where they were not kept."""
+    try:
+        folder = study.checkpoint(record)
+    except StudyError:
+        return []
+    return [folder / name for name in ("model.safetensors", "config.json")]
+
+
+def study_files(front: Sequence[OperatingPoint], config: StudyConfig, folder: Path) -> None:
+    """Write what belongs to a study: the resolved YAML and the front as a table."""
+    resolved = yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    (folder / "study.yaml").write_text(resolved, encoding="utf-8")
+    pareto = folder / "pareto"
+    pareto.mkdir()
+    rows = [point_row(point, config) for point in front]
+    write_csv(rows, row_columns(config), pareto / "front.csv")
+    write_json(rows, pareto / "front.json")
+
+
+def _columns(curve: DecisionCurve) -> Sequence[str]:
+    return list(curve.to_json())

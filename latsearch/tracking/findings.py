@@ -1,0 +1,78 @@
+"""What a study has found so far, taken up trial by trial: its front, ranks and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+from latsearch.config import StudyConfig
+from latsearch.objectives import FloatArray, OperatingPoint
+from latsearch.search.results import front, hypervolume, operating_points, point_losses, thinned
+from latsearch.search.trials import TrialRecord
+from latsearch.tracking.layout import Progress, trial_end
+
+MOST_POINTS = 16  # published of a trial
+
+
+class Findings:
+    """Front, ranks and progress of a study's ended trials.
+
+    Attributes:
+        front: the study's front, best in the first objective first.
+        progress: one entry for each ended trial.
+        ranks: by trial and row, 1 on the front, 2 on the front of the rest, and so on.
+    """
+
+    def __init__(self, config: StudyConfig, reference: Mapping[str, float]):
+        self._config = config
+        self._objectives = tuple(config.objectives)
+        self._reference = reference
+        self._keys: list[tuple[int, int]] = []
+        self._losses: list[FloatArray] = []
+        self._published: dict[int, frozenset[int]] = {}
+        self.front: list[OperatingPoint] = []
+        self.progress: list[Progress] = []
+        self.ranks: Mapping[tuple[int, int], int] = {}
+
+    def take(self, records: Sequence[TrialRecord], now: float) -> None:
+        """Take up the trials that have ended since the last call, in the order of their ends."""
+        new = [r for r in records if r.state.finished and r.number not in self._published]
+        for record in sorted(new, key=lambda r: (trial_end(r, now), r.number)):
+            self._take_one(record, trial_end(record, now))
+        if new:
+            self._rank()
+
+    def published(self, record: TrialRecord) -> list[OperatingPoint]:
+        """The rows of an ended trial that are published: what its hypervolume hangs on."""
+        rows = self._published[record.number]
+        return [point for point in self._points(record) if point.row in rows]
+
+    def _take_one(self, record: TrialRecord, time: int) -> None:
+        points = self._points(record)
+        chosen = thinned(points, self._objectives, self._reference, MOST_POINTS)
+        self._published[record.number] = frozenset(point.row for point in chosen)
+        if points:
+            self._keys += [(point.trial, point.row) for point in points]
+            self._losses.append(point_losses(points, self._objectives))
+            # in the order of all trials, as of equal points the first is on the front
+            candidates = sorted([*self.front, *points], key=lambda p: (p.trial, p.row))
+            self.front = front(candidates, self._objectives)
+        volume = hypervolume(self.front, self._objectives, self._reference)
+        step = len(self.progress) + 1
+        self.progress.append(Progress(step, time, len(self.front), volume))
+
+    def _points(self, record: TrialRecord) -> list[OperatingPoint]:
+        return operating_points([record], self._objectives, self._config.constraints)
+
+    def _rank(self) -> None:
+        if not self._losses:
+            return
+        ranks: NDArray[np.intp] = 1 + np.asarray(moocore.pareto_rank(np.concatenate(self._losses)))
+        self.ranks = dict(zip(self._keys, (int(rank) for rank in ranks), strict=True))
+        members = {(point.trial, point.row) for point in self.front}
+        # moocore ranks equal points equally, of which only the first is on the front
+        twins = {key: 2 for key, rank in self.ranks.items() if rank == 1 and key not in members}
+        self.ranks = {**self.ranks, **twins}
