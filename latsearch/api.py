@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from latsearch import selection
 from latsearch.config import StudyConfig, load_study, parse_study
 from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
@@ -23,6 +24,7 @@ from latsearch.search.query import parse
 from latsearch.search.sampler import OptunaSampler
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
+from latsearch.selection import Comparison, Rule
 from latsearch.spaces import find_space
 
 if TYPE_CHECKING:
@@ -178,6 +180,36 @@ def front(
         return points
     holds = parse(where, row_columns(study.config))
     return [point for point in points if holds(point_row(point, study.config))]
+
+
+def select(
+    run: str | Path, rule: Rule = "knee", where: str | None = None, runs: Path = DEFAULT_RUNS
+) -> dict[str, Any]:
+    """One operating point of a study's front as a flat row, with the folder of its weights.
+
+    Args:
+        run: folder or name of the study.
+        rule: ``knee``, ``most-accurate``, ``fastest`` or ``least-energy``.
+        where: condition on the front's columns, e.g. ``latency <= 1.5``.
+        runs: folder of all studies.
+    """
+    study = Study.open(find_study(run, runs))
+    chosen = selection.select(front(study.folder, where), tuple(study.config.objectives), rule)
+    record = next(record for record in study.trials() if record.number == chosen.trial)
+    return {**point_row(chosen, study.config), "weights": str(study.checkpoint(record))}
+
+
+def compare(runs_to_compare: Sequence[str | Path], runs: Path = DEFAULT_RUNS) -> Comparison:
+    """The fronts of two studies or more side by side.
+
+    Raises:
+        UserError: fewer than two are named, or they cannot be compared.
+    """
+    if len(runs_to_compare) < 2:
+        raise UserError("compare takes two studies or more; `latsearch list` shows them")
+    studies = [Study.open(find_study(run, runs)) for run in runs_to_compare]
+    fronts = [study_front(study, study.trials()) for study in studies]
+    return selection.compare([str(run) for run in runs_to_compare], studies, fronts)
 
 
 def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -> PublishReport:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from latsearch.planning import Plan
     from latsearch.search.driver import Search
     from latsearch.search.storage import Study
+    from latsearch.selection import Rule
 
 _PIPE_WIDTH = 200
 
@@ -214,6 +215,43 @@ def front(
 @cli.command()
 @_RUN
 @_RUNS
+@click.option("--where", metavar="EXPR", help="Choose among rows such as 'latency <= 1.5'.")
+@click.option("--knee", "rule", flag_value="knee", default="knee", help="Best trade-off (default).")
+@click.option("--most-accurate", "rule", flag_value="most-accurate", help="Highest accuracy.")
+@click.option("--fastest", "rule", flag_value="fastest", help="Lowest latency.")
+@click.option("--least-energy", "rule", flag_value="least-energy", help="Lowest energy.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def select(run: str, runs: Path, where: str | None, rule: Rule, as_json: bool) -> None:
+    """Choose one operating point of the front of the study RUN."""
+    from latsearch import api
+    from latsearch.reporting import json_row
+
+    chosen = api.select(run, rule, where, runs)
+    if as_json:
+        click.echo(json.dumps(json_row(chosen), indent=1))
+        return
+    for name, value in chosen.items():
+        if value is not None:
+            shown = f"{value:.6g}" if isinstance(value, float) else value
+            click.echo(f"{name:<24} {shown}")
+
+
+@cli.command()
+@click.argument("studies", metavar="RUN RUN ...", nargs=-1, required=True)
+@_RUNS
+def compare(studies: tuple[str, ...], runs: Path) -> None:
+    """Compare the fronts of several studies: volume, coverage, accuracy within limits."""
+    from latsearch import api
+    from latsearch.tables import comparison_tables
+
+    console = _console()
+    for part in comparison_tables(api.compare(studies, runs)):
+        console.print(part)
+
+
+@cli.command()
+@_RUN
+@_RUNS
 @click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
 def publish(run: str, runs: Path, to: str | None) -> None:
     """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""
@@ -320,7 +358,7 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    from latsearch.terminal import duration
+    from latsearch.tables import duration
 
     least, median, most = (duration(seconds) for seconds in plan.trial_seconds)
     click.echo(f"trials    {plan.trials}, {plan.workers} at a time, {plan.epochs:,} epochs in all")
@@ -332,11 +370,14 @@ def _print_plan(plan: Plan) -> None:
 def _print_front(folder: Path, console: Console, where: str | None = None) -> None:
     from latsearch import api
     from latsearch.search.storage import Study
-    from latsearch.terminal import front_table
+    from latsearch.tables import front_scatter, front_table
 
     points = api.front(folder, where)
     if points:
-        console.print(front_table(points, Study.open(folder)))
+        study = Study.open(folder)
+        for line in front_scatter(points, study):
+            console.print(line, highlight=False, markup=False)
+        console.print(front_table(points, study))
     else:
         lack = "no row of the front meets --where" if where else "no row is on the front yet"
         _say(console, f"{folder}: {lack}")

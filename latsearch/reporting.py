@@ -121,11 +121,13 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: P
 
 def write_json(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
     """Write rows as a JSON list; an infinite threshold becomes null."""
-    finite = [
-        {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in row.items()
-        }
-        for row in rows
-    ]
-    file.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps([json_row(row) for row in rows], indent=1)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def json_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as JSON has it: what is not finite becomes null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from latsearch.config import StudyConfig
@@ -24,25 +21,12 @@ from latsearch.search.driver import (
     TrialStarted,
     study_hypervolume,
 )
-from latsearch.search.results import best_rows, knee_row, thinned
+from latsearch.search.results import best_rows, knee_row
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
+from latsearch.tables import count, duration, front_table, values_words
 
 _LIVE_ROWS = 8
-_TABLE_ROWS = 20
-_FORMATS: Mapping[str, str] = {
-    "decision_threshold": "{:.3g}",
-    "accuracy": "{:.2%}",
-    "latency": "{:.3f}",
-    "energy": "{:,.1f}",
-    "silent_fraction": "{:.1%}",
-}
-_HEADS: Mapping[str, str] = {
-    "decision_threshold": "threshold",
-    "latency": "latency/steps",
-    "energy": "energy/nJ",
-    "silent_fraction": "silent",
-}
 
 
 class _Progress:
@@ -164,7 +148,7 @@ class LiveView:
             epochs = event.assignment.trial.train.epochs
             lines.append(f"\n  trial {number:<4} epoch {record.epoch:>3}/{epochs}  ")
             lines.append(_curve_words(record, self._progress.study.config), style="cyan")
-            lines.append(f"  {_values_words(event.values)}", style="dim")
+            lines.append(f"  {values_words(event.values)}", style="dim")
         return lines
 
 
@@ -197,7 +181,7 @@ class PlainView:
         progress.take(event)
         if isinstance(event, TrialStarted):
             begins = f"goes on after epoch {event.epoch}" if event.epoch else "starts"
-            self._line(f"trial {event.assignment.number} {begins}: {_values_words(event.values)}")
+            self._line(f"trial {event.assignment.number} {begins}: {values_words(event.values)}")
         elif isinstance(event, TrialReported):
             return
         elif event.reason:
@@ -215,53 +199,6 @@ class PlainView:
 
     def _line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TABLE_ROWS) -> Table:
-    """The front as a table of at most ``most`` rows, those that matter to the hypervolume."""
-    config = study.config
-    shown = thinned(points, tuple(config.objectives), study.reference, most)
-    trials = len({point.trial for point in points})
-    title = f"front: {count(len(points), 'row')} of {count(trials, 'trial')}"
-    if len(shown) < len(points):
-        title += f", {len(shown)} shown"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial", justify="right", no_wrap=True)
-    for name in _FORMATS:
-        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
-    table.add_column("parameters", style="dim")
-    for point in shown:
-        figures = {"decision_threshold": point.decision_threshold, **point.metrics}
-        cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
-        if point.kind == "readout":
-            cells[0] = "readout"
-        # cut off rather than broken into lines: the column that gives way on a narrow terminal
-        words = Text(_values_words(point.params), no_wrap=True, overflow="ellipsis")
-        table.add_row(str(point.trial), *cells, words)
-    return table
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, e.g. ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, e.g. ``2 min 5 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _values_words(values: Mapping[str, Any]) -> str:
-    return " ".join(
-        f"{name.split('.', 1)[1]}={value:.3g}" if isinstance(value, float) else
-        f"{name.split('.', 1)[1]}={value}"
-        for name, value in values.items()
-    )  # fmt: skip
 
 
 def _curve_words(record: TrialRecord, config: StudyConfig) -> str:

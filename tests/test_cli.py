@@ -143,6 +143,23 @@ def test_fresh_puts_the_earlier_study_aside(folder: Path, tmp_path: Path) -> Non
         )
 
 
+def test_select_and_compare(folder: Path) -> None:
+    chosen = json.loads(latsearch("select", "tiny", "--fastest", "--json", cwd=folder).stdout)
+    latsearch("front", "tiny", "--json", "front.json", cwd=folder)
+    rows = json.loads((folder / "front.json").read_text())
+    assert chosen["latency"] == min(row["latency"] for row in rows)
+    assert (folder / chosen["weights"] / "model.safetensors").is_file()
+    assert "network.timesteps" in latsearch("select", "tiny", cwd=folder).stdout
+    compared = latsearch("compare", "tiny", "runs/tiny", cwd=folder)
+    assert compared.returncode == 0, compared.stderr
+    assert "best accuracy at latency up to" in compared.stdout
+
+
+def test_publish_twice_changes_nothing(folder: Path) -> None:
+    assert "4 trials" in latsearch("publish", "tiny", cwd=folder).stdout
+    assert "(0 written now)" in latsearch("publish", "tiny", cwd=folder).stdout
+
+
 def test_plan_and_smoke_leave_nothing_behind(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPACE)
     planned = latsearch("run", "tiny.yaml", "--plan", "--workers", 1, cwd=tmp_path)
@@ -177,6 +194,9 @@ def test_datasets_and_doctor(folder: Path) -> None:
     [
         (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["run", "digts"], "digts: no such file, and no bundled search space"),
+        (["compare", "tiny"], "compare takes two studies or more"),
+        (["select", "tiny", "--where", "accuracy > 2"], "no operating point to choose from"),
+        (["ui", "--runs", "elsewhere"], "no MLflow store yet"),
         (["status", "nothing"], "nothing: no such study"),
         (["front", "tiny", "--where", "latncy < 1"], "did you mean 'latency'?"),
         (["run", "tiny.yaml", "--study", "../up"], '--study: "../up" is no study name'),

@@ -1,0 +1,113 @@
+"""Fronts and comparisons as tables and pictures in characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from latsearch.objectives import OBJECTIVES, OperatingPoint
+from latsearch.scatter import Series, scatter
+from latsearch.search.results import thinned
+from latsearch.search.storage import Study
+from latsearch.selection import Comparison
+
+_TABLE_ROWS = 20
+_FORMATS: Mapping[str, str] = {
+    "decision_threshold": "{:.3g}",
+    "accuracy": "{:.2%}",
+    "latency": "{:.3f}",
+    "energy": "{:,.1f}",
+    "silent_fraction": "{:.1%}",
+}
+_HEADS: Mapping[str, str] = {
+    "decision_threshold": "threshold",
+    "latency": "latency/steps",
+    "energy": "energy/nJ",
+    "silent_fraction": "silent",
+}
+
+
+def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TABLE_ROWS) -> Table:
+    """The front as a table of at most ``most`` rows, those that matter to the hypervolume."""
+    config = study.config
+    shown = thinned(points, tuple(config.objectives), study.reference, most)
+    trials = len({point.trial for point in points})
+    title = f"front: {count(len(points), 'row')} of {count(trials, 'trial')}"
+    if len(shown) < len(points):
+        title += f", {len(shown)} shown"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", justify="right", no_wrap=True)
+    for name in _FORMATS:
+        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
+    table.add_column("parameters", style="dim")
+    for point in shown:
+        figures = {"decision_threshold": point.decision_threshold, **point.metrics}
+        cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
+        if point.kind == "readout":
+            cells[0] = "readout"
+        # cut off rather than broken into lines: the column that gives way on a narrow terminal
+        words = Text(values_words(point.params), no_wrap=True, overflow="ellipsis")
+        table.add_row(str(point.trial), *cells, words)
+    return table
+
+
+def front_scatter(points: Sequence[OperatingPoint], study: Study) -> Iterator[str]:
+    """Accuracy over latency (or energy) of a front in characters; nothing without a trade-off."""
+    objectives = study.config.objectives
+    x = next((name for name in ("latency", "energy") if name in objectives), None)
+    if x is None or "accuracy" not in objectives or len(points) < 2:
+        return
+    marks = [(point.metrics[x], point.metrics["accuracy"]) for point in points]
+    yield from scatter([Series("●", marks)], f"{x}/{OBJECTIVES[x].unit}", "accuracy")
+    yield ""
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[RenderableType]:
+    """A comparison of studies as tables."""
+    table = Table(title="fronts", title_justify="left", title_style="bold", box=None)
+    table.add_column("study")
+    table.add_column("hypervolume", justify="right")
+    for name in comparison.names:
+        table.add_column(f"covers {name}", justify="right")
+    for index, name in enumerate(comparison.names):
+        covered = [f"{part:.0%}" for part in comparison.coverage[index]]
+        table.add_row(name, f"{comparison.hypervolumes[index]:.4g}", *covered)
+    yield table
+    for objective, levels in comparison.attained.items():
+        table = Table(f"best accuracy at {objective} up to", box=None)
+        for name in comparison.names:
+            table.add_column(name, justify="right")
+        for level, accuracies in levels.items():
+            cells = ["–" if math.isnan(value) else f"{value:.2%}" for value in accuracies]
+            table.add_row(f"{level:.4g} {OBJECTIVES[objective].unit}", *cells)
+        yield Text()
+        yield table
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, e.g. ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, e.g. ``2 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def values_words(values: Mapping[str, Any]) -> str:
+    """Parameters in short, e.g. ``family=mlp timesteps=4``."""
+    return " ".join(
+        f"{name.split('.', 1)[1]}={value:.3g}" if isinstance(value, float) else
+        f"{name.split('.', 1)[1]}={value}"
+        for name, value in values.items()
+    )  # fmt: skip
