@@ -13,6 +13,7 @@ from latsearch.config.space import Value as Value
 from latsearch.config.study import DATASETS as DATASETS
 from latsearch.config.study import Bound as Bound
 from latsearch.config.study import DataConfig as DataConfig
+from latsearch.config.study import StoppingConfig as StoppingConfig
 from latsearch.config.study import StudyConfig as StudyConfig
 from latsearch.config.trial import NetworkConfig as NetworkConfig
 from latsearch.config.trial import StageConfig as StageConfig

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from latsearch.config.space import Condition, Parameter, Space, Value, applies_where, sections
-from latsearch.config.study import DataConfig, StudyConfig
+from latsearch.config.study import DataConfig, StoppingConfig, StudyConfig
 from latsearch.config.text import either, plain
 
 _ALWAYS = ("network.family", "network.timesteps", "train.epochs", "train.batch_size")
@@ -31,6 +31,7 @@ def describe(study: StudyConfig) -> list[str]:
                 ("objectives", ", ".join(f"{v} {name}" for name, v in study.objectives.items())),
                 *([("constraints", _constraints(study))] if study.constraints else []),
                 ("search", f"{study.search.trials} trials by {study.search.sampler}"),
+                ("stopping", _stopping(study.search.stopping)),
                 ("space", size_text(space)),
             ]
         ),
@@ -129,6 +130,16 @@ def _constraints(study: StudyConfig) -> str:
         for word, end in (("at least", bound.min), ("at most", bound.max))
         if end is not None
     )
+
+
+def _stopping(stopping: StoppingConfig | None) -> str:
+    if stopping is None or stopping.rule == "none":
+        return "none, every trial trains to its end"
+    epochs = f"{stopping.min_epochs} epoch{'s' if stopping.min_epochs > 1 else ''}"
+    if stopping.rule == "median":
+        return f"the worse half, every {epochs}"
+    factor = stopping.reduction_factor
+    return f"all but 1 in {factor} after {epochs}, and so on at {factor} times the epochs"
 
 
 def _where(condition: Condition, parameter: Parameter, space: Space) -> str | None:

@@ -156,6 +156,13 @@ class Space:
         parameter = next(p for p in self.parameters if p.name == name)
         return parameter.choices if parameter.kind == "categorical" else None
 
+    def largest(self, name: str) -> float:
+        """The largest number that a field can take where it is searched or fixed."""
+        domain = self.domain(name)
+        if domain is not None:
+            return max(float(value) for value in domain if value is not None)
+        return next(p.high for p in self.parameters if p.name == name and p.high is not None)
+
 
 def sections(network: Section, train: Section) -> Iterator[tuple[str, Section, type]]:
     """Dotted name, model and dataclass of each section, every stage by itself."""

@@ -146,12 +146,32 @@ class Bound(Model):
         return self
 
 
-class SearchConfig(Model):
-    """Who proposes trials, and how many."""
+class StoppingConfig(Model):
+    """When a trial that promises little is stopped early (docs/early_stopping.md)."""
 
-    sampler: Literal["tpe", "random"] = Field(default="tpe", description="who proposes trials")
+    rule: Literal["halving", "median", "none"] = Field(
+        default="halving",
+        description="asynchronous successive halving, the better half at each rung, or no rule",
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, le=100, description="halving lets 1 in this many go on past a rung"
+    )
+    min_epochs: int = Field(
+        default=4, ge=1, le=100_000, description="epochs that every trial trains: the first rung"
+    )
+
+
+class SearchConfig(Model):
+    """Who proposes trials, how many, and which are stopped early."""
+
+    sampler: Literal["tpe", "random", "qmc", "nsgaii", "nsgaiii", "gp"] = Field(
+        default="tpe", description="who proposes trials"
+    )
     trials: int = Field(default=30, ge=1, le=10**6, description="trials of the study in total")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of sampler and trainings")
+    stopping: StoppingConfig | None = Field(
+        default=None, description="early stopping of trials; null: every trial trains to its end"
+    )
 
 
 class ResourcesConfig(Model):
@@ -274,6 +294,13 @@ class StudyConfig(Model):
         if "stages" not in families and stages:
             yield "network.stages", "is given, but network.family can never be stages"
         yield from space_faults(self.network, self.train, self.space)
+        stopping, most = self.search.stopping, self.space.largest("train.epochs")
+        if stopping is not None and stopping.rule != "none" and stopping.min_epochs >= most:
+            yield (
+                "search.stopping.min_epochs",
+                f"{stopping.min_epochs} epochs, but no trial has more than {plain(most)}: nothing "
+                "could be stopped before its end",
+            )
         if not self.space.parameters and self.search.trials > 1:
             yield (
                 "search.trials",

@@ -21,7 +21,7 @@ def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
         UserError: no network of the space can be built for these images.
     """
     # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
-    latency = max(_largest(config.space, "network.timesteps"), 2.0)
+    latency = max(config.space.largest("network.timesteps"), 2.0)
     worst = {
         "accuracy": 1 / splits.classes,
         "latency": latency,
@@ -60,13 +60,3 @@ def _largest_trials(space: Space) -> Iterator[TrialConfig]:
                 return max(numbers) if numbers else generator.choice(parameter.choices)
 
             yield space.trial(space.ask(largest))
-
-
-def _largest(space: Space, name: str) -> float:
-    """The largest number that a field can take."""
-    domain = space.domain(name)
-    if domain is not None:
-        return max(float(value) for value in domain if value is not None)
-    high = next(parameter.high for parameter in space.parameters if parameter.name == name)
-    assert high is not None
-    return high

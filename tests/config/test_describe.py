@@ -27,6 +27,7 @@ def test_describe() -> None:
         "objectives   maximize accuracy, minimize latency, minimize energy",
         "constraints  silent_fraction at most 0.05, accuracy at least 0.5",
         "search       30 trials by tpe",
+        "stopping     none, every trial trains to its end",
         "space        670 combinations",
         "",
         "searched",
@@ -43,6 +44,20 @@ def test_describe() -> None:
         "given, but used by no trial",
         "  network.tau_mem  needs network.neuron to be lif",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stopping", "words"),
+    [
+        ("null", "none, every trial trains to its end"),
+        ("{rule: none}", "none, every trial trains to its end"),
+        ("{rule: median, min_epochs: 1}", "the worse half, every 1 epoch"),
+        ("{min_epochs: 2}", "all but 1 in 3 after 2 epochs, and so on at 3 times the epochs"),
+    ],
+)
+def test_early_stopping_in_words(stopping: str, words: str) -> None:
+    lines = describe(study(f"search: {{trials: 1, stopping: {stopping}}}"))
+    assert f"stopping    {words}" in lines
 
 
 def test_a_study_without_a_search() -> None:

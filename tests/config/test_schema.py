@@ -26,6 +26,7 @@ BEYOND = {
     "searched_but_unused",
     "stages_missing",
     "stages_unused",
+    "stopping_too_late",
     "when_circle",
     "when_continuous",
     "when_never",
@@ -64,11 +65,13 @@ def test_bundled_files(name: str) -> None:
         "data: {name: cifar10, root: ~/data, validation: 5000, train_samples: null}",
         "resources: {gpus_per_trial: 0.25}",
         "tracking: {enabled: false}",
+        "search: {trials: 1, stopping: null}",
+        "search: {trials: 1, stopping: {rule: median, reduction_factor: 4, min_epochs: 2}}",
     ],
 )
 def test_it_accepts_what_the_loader_accepts(text: str) -> None:
     head = re.sub(r"data: .*\n", "", HEAD) if text.startswith("data") else HEAD
-    text = f"{head}{text}\nsearch: {{trials: 1}}\n"
+    text = f"{head}{text}\n" + ("" if "search" in text else "search: {trials: 1}\n")
     parse_study(text)
     VALIDATOR.validate(read_yaml(text, "")[0])
 
