@@ -106,7 +106,7 @@ def _run(file: str, options: RunOptions) -> None:
     if result.put_aside:
         _say(console, f"the earlier study is now {result.put_aside}")
     _print_front(folder, console)
-    _print_end(result, console)
+    _print_end(result, console, published=config.tracking.enabled)
 
 
 @cli.command()
@@ -383,7 +383,7 @@ def _print_front(folder: Path, console: Console, where: str | None = None) -> No
         _say(console, f"{folder}: {lack}")
 
 
-def _print_end(result: RunResult, console: Console) -> None:
+def _print_end(result: RunResult, console: Console, *, published: bool) -> None:
     status, folder = result.status, result.folder
     ended = status.complete + status.pruned + status.failed
     _say(
@@ -392,9 +392,9 @@ def _print_end(result: RunResult, console: Console) -> None:
         f"{status.trials} trials ({status.failed} failed), hypervolume {status.hypervolume:.4g}, "
         f"{status.seconds:.0f} s of searching, in {folder}",
     )
-    _say(
-        console,
-        f"next:  latsearch ui {folder.name} --runs {folder.parent}\n"
-        f"       latsearch front {folder} --where 'latency <= 1.5'\n"
-        f"       latsearch front {folder} --csv front.csv",
-    )
+    commands = [
+        f"latsearch front {folder} --where 'latency <= 1.5'",
+        f"latsearch front {folder} --csv front.csv",
+        *([f"latsearch ui {folder.name} --runs {folder.parent}"] if published else []),
+    ]
+    _say(console, "next:  " + "\n       ".join(commands))

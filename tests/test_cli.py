@@ -24,6 +24,7 @@ network:
 train: {epochs: 3, batch_size: 64, lr: {low: 1e-3, high: 1e-2, log: true}}
 search: {trials: 4, sampler: random}
 run: {checkpoint_every: 1}
+tracking: {enabled: false}
 """
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
