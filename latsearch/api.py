@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from latsearch import selection
 from latsearch.config import StudyConfig, load_study, parse_study
 from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
-from latsearch.objectives import OperatingPoint
+from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import DEFAULT_RUNS, find_study, put_aside
 from latsearch.search.driver import Event, Observer, Search
@@ -210,6 +211,31 @@ def compare(runs_to_compare: Sequence[str | Path], runs: Path = DEFAULT_RUNS) ->
     studies = [Study.open(find_study(run, runs)) for run in runs_to_compare]
     fronts = [study_front(study, study.trials()) for study in studies]
     return selection.compare([str(run) for run in runs_to_compare], studies, fronts)
+
+
+def curve(file: str | Path) -> DecisionCurve:
+    """The decision curve of any network whose output potentials are in an npz file.
+
+    Args:
+        file: holds ``potentials`` ``[T, B, K]``, ``labels`` ``[B]`` and, if measured, ``energy``
+            ``[T, B]`` in nJ of deciding at t.
+
+    Raises:
+        UserError: the file cannot be read, or its arrays are missing or do not fit together.
+    """
+    import numpy as np
+
+    from latsearch.snn.decoding import decision_curve
+
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        return decision_curve(found["potentials"], found["labels"], found.get("energy"))
+    except KeyError as error:
+        there = ", ".join(found) or "nothing"
+        raise UserError(f"{file}: has no array {error}, but {there}") from None
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -> PublishReport:

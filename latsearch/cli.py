@@ -237,6 +237,29 @@ def select(run: str, runs: Path, where: str | None, rule: Rule, as_json: bool) -
 
 
 @cli.command()
+@click.argument("file", metavar="FILE.npz", type=click.Path(path_type=Path))
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the curve as CSV.")
+def curve(file: Path, csv_file: Path | None) -> None:
+    """Show the decision curve of any network from its output potentials.
+
+    FILE.npz holds `potentials` [T, B, K] and `labels` [B]; `energy` [T, B] in nJ if measured.
+    """
+    from latsearch import api
+    from latsearch.objectives import NUMERIC_COLUMNS
+    from latsearch.reporting import write_csv
+    from latsearch.tables import curve_scatter, curve_table
+
+    found = api.curve(file)
+    if csv_file:
+        write_csv(found.rows(), (*NUMERIC_COLUMNS, "kind"), csv_file)
+        return
+    console = _console()
+    for line in curve_scatter(found):
+        console.print(line, highlight=False, markup=False)
+    console.print(curve_table(found))
+
+
+@cli.command()
 @click.argument("studies", metavar="RUN RUN ...", nargs=-1, required=True)
 @_RUNS
 def compare(studies: tuple[str, ...], runs: Path) -> None:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from latsearch.objectives import OBJECTIVES, OperatingPoint
+from latsearch.objectives import OBJECTIVES, DecisionCurve, OperatingPoint
 from latsearch.scatter import Series, scatter
 from latsearch.search.results import thinned
 from latsearch.search.storage import Study
@@ -65,6 +65,24 @@ def front_scatter(points: Sequence[OperatingPoint], study: Study) -> Iterator[st
     marks = [(point.metrics[x], point.metrics["accuracy"]) for point in points]
     yield from scatter([Series("●", marks)], f"{x}/{OBJECTIVES[x].unit}", "accuracy")
     yield ""
+
+
+def curve_scatter(curve: DecisionCurve) -> Iterator[str]:
+    """Accuracy over latency of a decision curve, in characters."""
+    rows = list(zip(curve.latency.tolist(), curve.accuracy.tolist(), strict=True))
+    yield from scatter([Series("●", rows)], "latency/timesteps", "accuracy")
+    yield ""
+
+
+def curve_table(curve: DecisionCurve) -> Table:
+    """A decision curve as a table, one row a decision threshold."""
+    table = Table(box=None, pad_edge=False)
+    for name in _FORMATS:
+        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
+    for row in curve.rows():
+        cells = [form.format(row[name]) for name, form in _FORMATS.items()]
+        table.add_row(*(["readout", *cells[1:]] if row["kind"] == "readout" else cells))
+    return table
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[RenderableType]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SPACE = """
@@ -154,6 +155,27 @@ def test_select_and_compare(folder: Path) -> None:
     compared = latsearch("compare", "tiny", "runs/tiny", cwd=folder)
     assert compared.returncode == 0, compared.stderr
     assert "best accuracy at latency up to" in compared.stdout
+
+
+def test_curve_of_anybodys_potentials(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 50)
+    evidence = generator.normal(size=(3, 50, 4)) + 2 * np.eye(4)[labels]
+    np.savez(tmp_path / "mine.npz", potentials=evidence.cumsum(0), labels=labels)
+    shown = latsearch("curve", "mine.npz", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "readout" in shown.stdout
+    assert latsearch("curve", "mine.npz", "--csv", "c.csv", cwd=tmp_path).returncode == 0
+    rows = list(csv.DictReader((tmp_path / "c.csv").open()))
+    assert float(rows[0]["latency"]) == 1.0
+    assert float(rows[-1]["latency"]) == 3.0
+    np.savez(tmp_path / "half.npz", potentials=evidence)
+    (tmp_path / "text.npz").write_text("no arrays")
+    for name, told in (("half", "has no array 'labels'"), ("text", "text.npz: "), ("no", "no.npz")):
+        failed = latsearch("curve", f"{name}.npz", cwd=tmp_path)
+        assert failed.returncode == 2
+        assert told in failed.stderr
+        assert len(failed.stderr.splitlines()) == 1
 
 
 def test_publish_twice_changes_nothing(folder: Path) -> None:
