@@ -15,13 +15,14 @@ import numpy as np
 
 from latsearch.config import TrialConfig, Value
 from latsearch.objectives import EpochReport
+from latsearch.search.observations import Observation, observe
 from latsearch.search.results import (
     curve_losses,
     front,
     hypervolume,
     operating_points,
 )
-from latsearch.search.sampler import Observation, Sampler, observe
+from latsearch.search.sampler import Sampler
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 

@@ -23,9 +23,9 @@ from optuna.trial import TrialState as OptunaState
 from latsearch.config import StudyConfig, Value
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
+from latsearch.search.distributions import distribution
 from latsearch.search.lock import JournalLock
 from latsearch.search.results import knee_row
-from latsearch.search.sampler import distribution
 from latsearch.search.trials import TrialRecord, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and trial otherwise

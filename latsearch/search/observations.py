@@ -1,0 +1,78 @@
+"""What a sampler knows of a trial: `Observation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+
+from latsearch import pareto
+from latsearch.config import Value
+from latsearch.objectives import DecisionCurve, FloatArray
+from latsearch.search.results import Constraints, Objectives, best_rows, curve_losses, violations
+
+_ROWS_A_TRIAL = 4  # a curve's rows that a model sees; more weigh one training too much
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a sampler knows of one trial.
+
+    Attributes:
+        values: values of its searched parameters.
+        losses: ``[R, M]`` rows of its curve on the scale of fronts, M objectives, in order of
+            rising decision threshold; None while it runs. No rows where it failed or was stopped
+            early: what was measured before the full budget is no figure of a full training.
+        violation: by how much its rows break the constraints; 0 where they keep them.
+    """
+
+    values: Mapping[str, Value]
+    losses: FloatArray | None
+    violation: float = 0.0
+
+    @property
+    def measured(self) -> bool:
+        """Whether a full training measured it."""
+        return self.losses is not None and len(self.losses) > 0
+
+
+def observe(
+    values: Mapping[str, Value],
+    curve: DecisionCurve | None,
+    objectives: Objectives,
+    constraints: Constraints,
+) -> Observation:
+    """The observation of an ended trial; ``curve`` is None where it failed or was stopped."""
+    if curve is None:
+        return Observation(values, np.empty((0, len(objectives))))
+    losses = curve_losses(curve, objectives)
+    rows = best_rows(curve, objectives, constraints)
+    if not rows:
+        broken = violations(curve, constraints)
+        least = int(np.argmin(broken))
+        return Observation(values, losses[[least]], float(broken[least]))
+    chosen = losses[rows]
+    worst = chosen.max(axis=0) + 1e-9
+    return Observation(values, chosen[pareto.thin(chosen, worst, _ROWS_A_TRIAL)])
+
+
+def best_and_newest(history: Sequence[Observation], most: int) -> list[Observation]:
+    """At most ``most`` observations in their order: half of them the best, the others the newest.
+
+    The best are those that keep the constraints and have a row on the best fronts. It keeps the
+    cost of a proposal flat in long studies.
+    """
+    if len(history) <= most:
+        return list(history)
+    newest = set(range(len(history) - most // 2, len(history)))
+    able = [i for i, seen in enumerate(history) if seen.measured and seen.violation <= 0]
+    best: set[int] = set()
+    if able:
+        rows = [np.asarray(history[i].losses) for i in able]
+        starts = np.cumsum([0, *(len(losses) for losses in rows[:-1])])
+        fronts = np.minimum.reduceat(moocore.pareto_rank(np.concatenate(rows)), starts)
+        older = [able[i] for i in np.argsort(fronts, kind="stable") if able[i] not in newest]
+        best = set(older[: most - len(newest)])
+    return [seen for i, seen in enumerate(history) if i in newest or i in best]
