@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from latsearch.data.splits import Samples, Splits
+
+torch.set_num_threads(1)  # for tensors this small a second thread costs more than it gives
 
 
 def bars(count: int, seed: int, *, classes: int = 4, size: int = 8) -> Samples:

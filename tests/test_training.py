@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from latsearch.config import DataConfig
 from latsearch.config.energy import PROFILES
 from latsearch.config.trial import NetworkConfig, TrainConfig, TrialConfig
+from latsearch.data import load
 from latsearch.errors import LatsearchError
 from latsearch.objectives import EpochReport
 from latsearch.training import Trainer, TrainingError, train
@@ -157,3 +159,16 @@ def test_a_checkpoint_of_another_trial_is_refused(tmp_path):
     for other in (trainer(seed=1), trainer(lr=0.5)):
         with pytest.raises(LatsearchError, match="another trial"):
             other.load(tmp_path / "0")
+
+
+def test_digits_are_decided_well_and_early():
+    splits = load(DataConfig(name="digits", validation=0.25))
+    network = NetworkConfig(
+        family="lenet", width=16, hidden=64, timesteps=2, downsampling="sum", surrogate_width=2.0
+    )
+    trial = TrialConfig(network=network, train=TrainConfig(epochs=15, batch_size=32, lr=0.01))
+    reports: list[EpochReport] = []
+    train(trial, splits, reports.append, seed=0, profile=PROFILE)
+    curve = reports[-1].curve
+    chosen = (curve.latency <= 1.5) & (curve.silent_fraction <= 0.05)
+    assert curve.accuracy[chosen].max() >= 0.97

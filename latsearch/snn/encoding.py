@@ -49,10 +49,11 @@ class _LatencySpikes(torch.autograd.Function):
         timesteps, width, channels_last = ctx.settings  # type: ignore[attr-defined]
         shape = grad.shape[1:]
         by_step = by_time(grad.flatten(0, 1), timesteps, channels_last=channels_last)
-        toward_code = by_step.clone()
-        toward_code[:-1] -= by_step[1:]
-        distance = flat - levels(timesteps, device=flat.device, dtype=flat.dtype)[:, None]
-        z_grad = triangle(distance, width).mul_(toward_code).sum(0)
+        z_grad = torch.zeros_like(flat)
+        level = levels(timesteps, device=flat.device, dtype=flat.dtype)
+        for t in range(timesteps):
+            code_grad = by_step[t] - by_step[t + 1] if t + 1 < timesteps else by_step[t]
+            z_grad.addcmul_(triangle(flat - level[t], width), code_grad)
         return from_time(z_grad, shape, channels_last=channels_last), None, None
 
 

@@ -13,8 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from latsearch.config.trial import NetworkConfig, TrainConfig
 from latsearch.snn.networks import LatencyNetwork, build_network
 
-# Neuron updates of a whole training above which compiling the neuron kernels pays: they cost
-# about 20 s once and save some nanoseconds an update.
+# Neuron updates of a whole training above which compiling the neuron kernels pays: it takes 10 to
+# 20 s, twice that where settings vary, and saves 1 to 2.5 ns an update (benchmarks/neuron.py).
 COMPILE_PAYS_ABOVE = 2e10
 
 
