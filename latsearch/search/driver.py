@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latsearch.config import TrialConfig, Value
-from latsearch.objectives import EpochReport
+from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.search.observations import Observation, observe
+from latsearch.search.proposals import Proposals
 from latsearch.search.results import (
     curve_losses,
     front,
     hypervolume,
     operating_points,
+    violations,
 )
+from latsearch.search.rungs import Rungs, Standing
 from latsearch.search.sampler import Sampler
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
@@ -38,12 +41,15 @@ class Assignment:
         trial: what to train.
         seed: seed of the training.
         checkpoint: checkpoint to go on from, relative to the study's folder; None for a start.
+        rungs: epochs after which it may be stopped early; each needs a checkpoint, so that what
+            was measured there can be used.
     """
 
     number: int
     trial: TrialConfig
     seed: int
     checkpoint: str | None
+    rungs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,15 +87,20 @@ class Search:
 
     def __init__(self, study: Study, sampler: Sampler):
         """Take up a study where its storage says it stands."""
+        config = study.config
         self._study = study
-        self._sampler = sampler
+        self._proposals = Proposals(config.space, sampler, config.search.seed)
+        self._rungs = Rungs(config.search.stopping)
+        self._budgets: dict[int, int] = {}
         self._observers: list[Observer] = []
         self._token = study.start_session()
         self._records = {record.number: record for record in study.trials()}
-        interrupted = [r.number for r in self._records.values() if not r.state.finished]
-        self._waiting = deque(interrupted)
         self._running: set[int] = set()
         self._observations: dict[int, Observation] = {}
+        for record in self._records.values():
+            self._proposals.note(record.values)
+        self._waiting = deque(n for n, r in self._records.items() if not r.state.finished)
+        self._settle(self._replay())
         self._trim()
 
     def observe(self, observer: Observer) -> None:
@@ -107,6 +118,11 @@ class Search:
     def idle(self) -> bool:
         """Whether there is nothing to start now (a running trial may still crash)."""
         return not self._waiting and not self._may_propose
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every point of the space has its trial: the search ends with fewer trials."""
+        return self._proposals.exhausted
 
     @property
     def records(self) -> Mapping[int, TrialRecord]:
@@ -128,6 +144,7 @@ class Search:
             trial=self._study.config.space.trial(record.values),
             seed=_training_seed(self._study.config.search.seed, record.number),
             checkpoint=record.checkpoint,
+            rungs=self._levels(record),
         )
         self._tell(TrialStarted(assignment, record.values, _epoch_of(record.checkpoint)))
         return assignment
@@ -135,7 +152,8 @@ class Search:
     def report(self, number: int, report: EpochReport) -> bool:
         """Take a trial's report of an epoch; whether the trial goes on.
 
-        An epoch that was reported before a crash is not written twice.
+        An epoch that was reported before a crash is not written twice. At a rung the trial may be
+        stopped, if the report has a checkpoint.
         """
         record = self._records[number]
         fault = _fault(report)
@@ -146,15 +164,16 @@ class Search:
             return True
         self._study.append_report(number, report, self._token)
         log = {**record.log, report.epoch: report.to_json()}
-        self._records[number] = replace(record, log=log)
+        self._records[number] = record = replace(record, log=log)
         self._tell(TrialReported(number, report))
-        return True
+        if self._goes_on(record, report.epoch):
+            return True
+        self._finish(number, TrialState.PRUNED)
+        return False
 
     def complete(self, number: int) -> None:
         """Take the end of a training that reached its full budget."""
-        record = replace(self._records[number], state=TrialState.COMPLETE)
-        self._study.end_trial(record, TrialState.COMPLETE)
-        self._end(record)
+        self._finish(number, TrialState.COMPLETE)
 
     def fail(self, number: int, reason: str, trace: str | None = None) -> None:
         """Take a failure that a second attempt would repeat."""
@@ -179,11 +198,12 @@ class Search:
 
     @property
     def _may_propose(self) -> bool:
-        return len(self._records) < self._study.config.search.trials
+        return len(self._records) < self._study.config.search.trials and not self.exhausted
 
     def _propose(self) -> TrialRecord:
         history = [self._observation(record) for _, record in sorted(self._records.items())]
-        values = self._sampler.propose(history, len(self._records))
+        values = self._proposals.propose(history, len(self._records))
+        self._proposals.note(values)
         number = self._study.new_trial(values)
         record = TrialRecord(number, TrialState.RUNNING, values)
         self._records[number] = record
@@ -194,11 +214,70 @@ class Search:
             return Observation(record.values, None)
         if record.number not in self._observations:
             config = self._study.config
-            curve = None if record.state is TrialState.FAILED else record.curve
+            # the rows of a stopped trial are those of a short training, which its values with
+            # their full budget would not have: a model must not take them for the same thing
+            curve = record.curve if record.state is TrialState.COMPLETE else None
             self._observations[record.number] = observe(
                 record.values, curve, tuple(config.objectives), config.constraints
             )
         return self._observations[record.number]
+
+    def _budget(self, record: TrialRecord) -> int:
+        """Epochs of the trial's full training."""
+        if record.number not in self._budgets:
+            trial = self._study.config.space.trial(record.values)
+            self._budgets[record.number] = trial.train.epochs
+        return self._budgets[record.number]
+
+    def _levels(self, record: TrialRecord) -> tuple[int, ...]:
+        return self._rungs.levels(self._budget(record))
+
+    def _goes_on(self, record: TrialRecord, epoch: int) -> bool:
+        """What the rungs decide on a report that is in the log; its curve as the log has it."""
+        if epoch not in self._levels(record):
+            return True
+        config, entry = self._study.config, record.log[epoch]
+        curve = DecisionCurve.from_json(entry["curve"])
+        losses = curve_losses(curve, tuple(config.objectives))
+        standing = Standing.of(record.number, losses, violations(curve, config.constraints))
+        # every report counts for the others, but only at a checkpoint can a trial be stopped:
+        # where stopping was switched on in between, an earlier driver saved none at a rung
+        return self._rungs.report(epoch, standing) or entry["checkpoint"] is None
+
+    def _replay(self) -> list[int]:
+        """Build the rungs from the log; interrupted trials that were to stop at their last report.
+
+        The driver died between the report and the end of such a trial.
+        """
+        arrivals = sorted(
+            (record.log[epoch]["sequence"], record.number, epoch)
+            for record in self._records.values()
+            for epoch in self._levels(record)
+            if epoch in record.log
+        )
+        stopped = []
+        for _, number, epoch in arrivals:
+            record = self._records[number]
+            goes_on = self._goes_on(record, epoch)
+            if not goes_on and not record.state.finished and epoch == record.epoch:
+                stopped.append(number)
+        return stopped
+
+    def _settle(self, stopped: Sequence[int]) -> None:
+        """End interrupted trials of which the log says that they are over."""
+        for number in list(self._waiting):
+            record = self._records[number]
+            if number in stopped:
+                self._waiting.remove(number)
+                self._finish(number, TrialState.PRUNED)
+            elif record.epoch >= self._budget(record):
+                self._waiting.remove(number)
+                self._finish(number, TrialState.COMPLETE)
+
+    def _finish(self, number: int, state: TrialState) -> None:
+        record = replace(self._records[number], state=state)
+        self._study.end_trial(record, state)
+        self._end(record)
 
     def _end(self, record: TrialRecord) -> None:
         self._records[record.number] = record

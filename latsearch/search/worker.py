@@ -57,7 +57,8 @@ class Work:
     def step(self) -> EpochReport:
         """Train one epoch; its report, with the checkpoint where one was due."""
         report = self._trainer.step()
-        if report.epoch % self._settings.checkpoint_every == 0 or self.done:
+        regular = report.epoch % self._settings.checkpoint_every == 0
+        if regular or self.done or report.epoch in self._assignment.rungs:
             checkpoint = f"{trial_folder(self._assignment.number)}/{report.epoch:05d}"
             self._trainer.save(self._settings.folder / checkpoint)
             report = replace(report, checkpoint=checkpoint)
