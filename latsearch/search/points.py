@@ -18,8 +18,8 @@ def value_at(parameter: Parameter, unit: float) -> Value:
         unit: in [0, 1).
 
     Example:
-        >>> value_at(Parameter("train.lr", "float", low=1e-4, high=1.0, log=True), 0.5)
-        0.01
+        >>> value_at(Parameter("network.timesteps", "int", low=1, high=4, step=1), 0.3)
+        2
     """
     if parameter.kind == "categorical":
         return parameter.choices[int(unit * len(parameter.choices))]
@@ -36,18 +36,6 @@ def value_at(parameter: Parameter, unit: float) -> Value:
         index = min(max(round((value - low) / step), 0), int(parameter.size) - 1)
         value = low + index * step
     return round(value) if parameter.kind == "int" else float(min(max(value, low), high))
-
-
-def point(space: Space, units: Sequence[float]) -> dict[str, Value]:
-    """Values of the active parameters at a place of the unit cube.
-
-    Args:
-        space: the search space with P parameters.
-        units: P coordinates in [0, 1), one for each parameter, also for those that turn out
-            inactive.
-    """
-    place = {p.name: unit for p, unit in zip(space.parameters, units, strict=True)}
-    return space.ask(lambda parameter: value_at(parameter, place[parameter.name]))
 
 
 def identity(values: Mapping[str, Value]) -> Hashable:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -308,3 +310,21 @@ def test_the_budget_holds_beyond_the_window() -> None:
     went_on = decide(HALVING, [standing(i, p) for i, p in enumerate(points)])
     assert all(sum(went_on[:n]) <= math.ceil(n / 3) for n in range(1, len(went_on) + 1))
     assert sum(went_on[WINDOW:]) > WINDOW / 4
+
+
+def test_the_example_of_the_documentation() -> None:
+    """Its table, read from the page: who goes on, and the order in the end."""
+    page = (Path(__file__).parents[2] / "docs" / "early_stopping.md").read_text()
+    table = re.findall(r"^\| (\d) \| ([^|]+) \| ([^|]+) \| (yes|no):", page, re.MULTILINE)
+    assert len(table) == 5
+    arrivals, told = [], []
+    for number, accuracy, latency, decision in table:
+        rows = list(zip(re.findall(r"0\.\d+", accuracy), latency.split(", "), strict=True))
+        losses = [(-float(a), float(b)) for a, b in rows]
+        violation = 0.30 - 0.05 if "silent" in accuracy else 0.0
+        arrivals.append(standing(int(number), *losses, violation=violation))
+        told.append(decision == "yes")
+    assert decide(HALVING, arrivals) == told
+    order = re.search(r"The final order is ([\d, ]+)\.", page)
+    assert order is not None
+    assert list(ranked(arrivals)) == [int(trial) for trial in order[1].split(", ")]
