@@ -256,6 +256,40 @@ def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -
     return tracking.publish(study, to or study.config.tracking.uri or default)
 
 
+def report(
+    run: str | Path,
+    out: Path | None = None,
+    png: Path | None = None,
+    runs: Path = DEFAULT_RUNS,
+) -> Path:
+    """Write the report of a study, one HTML file that needs no network; where it is.
+
+    Args:
+        run: folder or name of the study; it may be running.
+        out: where to; None for ``report.html`` in the study's folder.
+        png: where to draw the front as well; None for nowhere.
+        runs: folder of all studies.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    from latsearch.plots import write_front_png
+    from latsearch.report import front_data, gather, report_page
+
+    study = Study.open(find_study(run, runs))
+    out = out or study.folder / "report.html"
+    content = gather(study)
+    try:
+        aside = out.with_name(f".{out.name}.part")
+        aside.write_text(report_page(content), encoding="utf-8")
+        aside.replace(out)
+        if png is not None:
+            write_front_png(front_data(content), png)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    return out
+
+
 def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwork:
     """The trained network of a trial.
 

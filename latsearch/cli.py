@@ -275,6 +275,25 @@ def compare(studies: tuple[str, ...], runs: Path) -> None:
 @cli.command()
 @_RUN
 @_RUNS
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to [default: report.html in the study's folder].",
+)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the front too.")
+def report(run: str, runs: Path, out: Path | None, png: Path | None) -> None:
+    """Write all about the study RUN into one HTML file that needs no network."""
+    from latsearch import api
+
+    written = api.report(run, out, png, runs)
+    click.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if png is not None:
+        click.echo(png)
+
+
+@cli.command()
+@_RUN
+@_RUNS
 @click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
 def publish(run: str, runs: Path, to: str | None) -> None:
     """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""

@@ -1,0 +1,82 @@
+"""A chart as plotly.js takes it: a plain JSON object, whose words are escaped by who makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from latsearch.objectives import OBJECTIVES
+
+Json = dict[str, Any]
+
+# drawn in a grey that fits the page's colours, which the page knows
+QUIET = {"role": "quiet"}
+# tell apart on white and on black, also for colour-blind readers (Okabe and Ito)
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6d00", "#7f7fff")
+_DASHES = ("solid", "dash", "dot")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        id: of its element.
+        title: what it shows, also for those who cannot see it.
+        traces: plotly's traces.
+        layout: plotly's layout without colours, which the page adds.
+        views: by name, what changes when the reader chooses it: ``visible`` and a layout.
+    """
+
+    id: str
+    title: str
+    traces: Sequence[Json]
+    layout: Json = field(default_factory=dict)
+    views: Mapping[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        """A JSON object; what is not finite becomes null, the rest keeps six digits."""
+        plain = {
+            "id": self.id,
+            "traces": list(self.traces),
+            "layout": self.layout,
+            "views": dict(self.views),
+        }
+        return {key: _plain(value) for key, value in plain.items()}
+
+
+def axis(name: str) -> Json:
+    """The axis of an objective, with its unit and scale."""
+    if name == "accuracy":
+        return {"title": {"text": "accuracy"}, **scale("linear"), "tickformat": ".1~%"}
+    objective = OBJECTIVES[name]
+    title = {"text": f"{name} / {objective.unit}"}
+    return {"title": title, **scale("log" if objective.log else "linear"), "tickformat": ""}
+
+
+def scale(kind: str) -> Json:
+    """An axis that is ``linear``, ``log`` (labelled with plain numbers) or ``category``."""
+    return {"type": kind, "minorloglabels": "complete", "exponentformat": "none"}
+
+
+def line_style(index: int) -> Json:
+    """Colour and dashes of the index-th line."""
+    dash = _DASHES[index // len(COLORS) % len(_DASHES)]
+    return {"color": COLORS[index % len(COLORS)], "dash": dash}
+
+
+def drawable(trace: Json) -> bool:
+    """Whether a trace has anything to draw."""
+    return any(isinstance(y, int | float) and math.isfinite(y) for y in trace["y"])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value
