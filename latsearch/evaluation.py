@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latsearch.config.energy import EnergyProfile
+from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
@@ -150,7 +150,10 @@ class LoadedNetwork:
         return torch.cat(parts, dim=1)
 
     def predict(
-        self, images: NDArray[Any] | Tensor, decision_threshold: float, profile: EnergyProfile
+        self,
+        images: NDArray[Any] | Tensor,
+        decision_threshold: float,
+        profile: EnergyProfile = DEFAULT_PROFILE,
     ) -> tuple[Decision, NDArray[np.float64]]:
         """Decisions at the first output spike, and each one's energy in nJ, ``[N]``.
 
@@ -164,11 +167,13 @@ class LoadedNetwork:
         energy = measurement.energy.cumulative().cpu().numpy()
         return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
 
-    def measure(self, images: NDArray[Any] | Tensor, profile: EnergyProfile) -> Measurement:
+    def measure(
+        self, images: NDArray[Any] | Tensor, profile: EnergyProfile = DEFAULT_PROFILE
+    ) -> Measurement:
         """Potentials and energy of the images."""
         return measure(self.network, self._on_device(images), self._normalize, profile)
 
-    def curve(self, samples: Samples, profile: EnergyProfile) -> DecisionCurve:
+    def curve(self, samples: Samples, profile: EnergyProfile = DEFAULT_PROFILE) -> DecisionCurve:
         """The decision curve on samples."""
         return self.measure(samples.images, profile).curve(samples.labels)
 

@@ -36,3 +36,5 @@ PROFILES: Mapping[str, EnergyProfile] = {
         EnergyProfile("horowitz-45nm-int8", 0.23, 0.03, 0.03, f"{_HOROWITZ}; {_NEURON}"),
     )
 }
+
+DEFAULT_PROFILE = PROFILES["horowitz-45nm-fp32"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from latsearch.config.checks import space_faults
-from latsearch.config.energy import PROFILES
+from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.space import Space
 from latsearch.config.text import plain, shown
@@ -204,7 +204,7 @@ class EnergyConfig(Model):
     """How energy is priced."""
 
     profile: Annotated[str, AfterValidator(_profile)] = Field(
-        default="horowitz-45nm-fp32",
+        default=DEFAULT_PROFILE.name,
         description="prices of a network's operations",
         json_schema_extra={"enum": list(PROFILES)},
     )

@@ -55,7 +55,7 @@ class StageConfig:
     downsampling: Annotated[
         Downsampling,
         _doc("how the stage halves the map: pooling after it, or a strided first block"),
-    ] = "max"
+    ] = "sum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class NetworkConfig:
         Literal["max", "sum", "stride"],
         _doc("max or sum pooling of the spikes, or strided convolutions"),
         AppliesWhere(family=("lenet", "vgg11")),
-    ] = "max"
+    ] = "sum"
     depth: Annotated[
         int | None, _doc("use the first `depth` stages; null: all of them", ge=1), _STAGES_ONLY
     ] = None
@@ -128,7 +128,7 @@ class NetworkConfig:
     ] = "triangle"
     surrogate_width: Annotated[
         float, _doc("width of the surrogate relative to the firing threshold", gt=0, le=100)
-    ] = 1.0
+    ] = 2.0
     output_tau_mem: Annotated[
         float | None,
         _doc("time constant in timesteps of the output potentials; null: no leak", ge=1, le=1e6),
@@ -147,7 +147,7 @@ class TrainConfig:
     epochs: Annotated[int, _doc("passes over the training split", ge=1, le=100_000)] = 20
     batch_size: Annotated[int, _doc("samples of a training step", ge=1, le=1_000_000)] = 128
     optimizer: Annotated[Literal["adamw", "sgd"], _doc("optimiser")] = "adamw"
-    lr: Annotated[float, _doc("peak learning rate, decayed along a cosine", gt=0, le=100)] = 2e-3
+    lr: Annotated[float, _doc("peak learning rate, decayed along a cosine", gt=0, le=100)] = 5e-3
     momentum: Annotated[
         float, _doc("Nesterov momentum", ge=0, lt=1), AppliesWhere(optimizer=("sgd",))
     ] = 0.9

@@ -26,12 +26,13 @@ def test_digits() -> None:
     assert (loaded.study, loaded.data.name, loaded.data.validation) == ("digits", "digits", 0.25)
     assert (loaded.search.trials, loaded.search.sampler) == (30, "tpe")
     assert loaded.constraints["silent_fraction"].max == 0.05
-    assert loaded.space.fixed["train.epochs"] == 40
+    assert loaded.space.fixed["train.epochs"] == 30
     assert [parameter.name for parameter in loaded.space.parameters] == [
         "network.family",
         "network.timesteps",
         "network.width",
         "network.hidden",
+        "network.downsampling",
         "network.firing_threshold",
         "network.synapse",
         "train.lr",

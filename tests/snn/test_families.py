@@ -19,7 +19,7 @@ def test_mlp():
 
 
 def test_lenet():
-    assert blueprint(family="lenet", width=6, hidden=20) == Blueprint(
+    assert blueprint(family="lenet", width=6, hidden=20, downsampling="max") == Blueprint(
         Conv(6), (Conv(12, kernel=5, pool="max"), Dense(20, pool="max"))
     )
     assert blueprint(family="lenet", width=6, hidden=20, downsampling="stride") == Blueprint(
