@@ -18,7 +18,9 @@ from latsearch.training import Trainer, TrainingError, train
 from tests.samples import bar_splits
 
 PROFILE = PROFILES["horowitz-45nm-fp32"]
-NETWORK = NetworkConfig(surrogate_width=1.0, family="lenet", width=4, hidden=8, timesteps=2)
+NETWORK = NetworkConfig(
+    family="lenet", width=4, hidden=8, timesteps=2, downsampling="max", surrogate_width=1.0
+)
 TRAIN = TrainConfig(epochs=4, batch_size=16, lr=0.01, crop_padding=1, horizontal_flip=True)
 
 
