@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,13 +34,19 @@ def trial_files(record: TrialRecord) -> Iterator[Path | None]:
         yield folder if curve is not None or record.reason else None
 
 
-def checkpoint_files(study: Study, record: TrialRecord) -> list[Path]:
-    """The files of a trial's network, without its optimiser; none where they were not kept."""
-    try:
-        folder = study.checkpoint(record)
-    except StudyError:
-        return []
-    return [folder / name for name in ("model.safetensors", "config.json")]
+@contextmanager
+def checkpoint_files(study: Study, record: TrialRecord) -> Iterator[Path | None]:
+    """A temporary folder with a trial's network, but not its optimiser; None where it is gone."""
+    with TemporaryDirectory(prefix="latsearch-") as name:
+        folder = Path(name)
+        try:
+            kept = study.checkpoint(record)
+            for file in ("model.safetensors", "config.json"):
+                shutil.copyfile(kept / file, folder / file)
+        except (StudyError, FileNotFoundError):  # the search may be tidying up at this moment
+            yield None
+        else:
+            yield folder
 
 
 def study_files(front: Sequence[OperatingPoint], config: StudyConfig, folder: Path) -> None:

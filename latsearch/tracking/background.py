@@ -15,6 +15,7 @@ from latsearch.tracking.publishing import Publication, PublishReport
 
 _REST = 10.0  # pause after a publication in its own durations: at most a tenth of one core
 _LONGEST_PAUSE = 300.0
+_SETTLE_EVERY = 600.0  # seconds between two publications of pictures and ranks off the front
 _HURRY = 10.0  # seconds granted on exit where the user is waiting to get out
 
 
@@ -109,13 +110,15 @@ class BackgroundPublisher:
     def _publish_until_closed(self) -> None:
         self._wake.wait()  # importing mlflow takes seconds: not before there is something
         publication = Publication(Study.open(self._folder), self._uri, self._artifacts, self._check)
-        closing = False
+        closing, settled = False, time.monotonic()
         while not closing:
             self._wake.wait()
             closing = self._closing.is_set()
             self._wake.clear()
             start = time.monotonic()
-            publication.update(settle=closing)
+            settle = closing or start - settled > _SETTLE_EVERY
+            publication.update(settle=settle)
+            settled = start if settle else settled
             self.report = publication.report
             self._failures = 0
             pause = max(self._interval, _REST * (time.monotonic() - start))

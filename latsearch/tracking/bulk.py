@@ -3,16 +3,20 @@
 MLflow's client takes tens of milliseconds a run, mostly in its ORM: minutes for a study of
 thousands of operating points, and time taken from the trainings that share the machine. The same
 rows written in bulk take a thousandth. What they are is MLflow's own table models; a test compares
-the rows of both writers, and another layout of the tables brings the client back.
+the rows written either way, and another layout of the tables brings the client back.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Experiment
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
     SqlMetric,
@@ -22,12 +26,16 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.uri import append_to_uri_path
-from sqlalchemy import Connection, Table, bindparam
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
+from latsearch.tracking import layout
+from latsearch.tracking.client import FoundRun
 from latsearch.tracking.layout import MetricValue, RunSpec
 
 Row = dict[str, Any]
+
+_CACHE_KB = 131072
 
 _RUNS: Table = SqlRun.__table__
 _TAGS: Table = SqlTag.__table__
@@ -48,8 +56,8 @@ _KNOWN_COLUMNS = {
 }
 
 
-class SqliteWriter:
-    """Writes runs straight into MLflow's tables, each call one transaction."""
+class SqliteRuns:
+    """The runs of an experiment in MLflow's own tables, each call one transaction."""
 
     def __init__(self, store: SqlAlchemyStore, experiment: Experiment, check: Callable[[], None]):
         self._engine = store.engine
@@ -65,13 +73,41 @@ class SqliteWriter:
             and all({c.name for c in t.columns} == known for t, known in _KNOWN_COLUMNS.items())
         )
 
+    def find(self, study_id: str) -> list[FoundRun]:
+        """All runs of a study that were not deleted, oldest first, with their tags to go by."""
+        self._check()
+        of_study = select(_TAGS.c.run_uuid).where(
+            _TAGS.c.key == layout.STUDY_ID, _TAGS.c.value == study_id
+        )
+        runs = (
+            select(_RUNS.c.run_uuid, _RUNS.c.status)
+            .where(_RUNS.c.run_uuid.in_(of_study), _RUNS.c.lifecycle_stage == "active")
+            .where(_RUNS.c.experiment_id == int(self._experiment.experiment_id))
+            .order_by(_RUNS.c.start_time)
+        )
+        tags = select(_TAGS.c.run_uuid, _TAGS.c.key, _TAGS.c.value).where(
+            _TAGS.c.key.in_(layout.KNOWN_TAGS), _TAGS.c.run_uuid.in_(of_study)
+        )
+        ranks = select(_LATEST.c.run_uuid, _LATEST.c.value).where(
+            _LATEST.c.key == layout.RANK, _LATEST.c.run_uuid.in_(of_study)
+        )
+        tags_of: dict[str, dict[str, str]] = defaultdict(dict)
+        with self._engine.connect() as connection:
+            for run_id, key, value in connection.execute(tags):
+                tags_of[run_id][key] = value
+            rank_of = {run_id: {layout.RANK: rank} for run_id, rank in connection.execute(ranks)}
+            return [
+                FoundRun(run_id, status, tags_of[run_id], rank_of.get(run_id, {}))
+                for run_id, status in connection.execute(runs)
+            ]
+
     def write(self, runs: Sequence[tuple[str | None, RunSpec]]) -> list[str]:
         """Create runs, or complete those whose id is given; their ids."""
         self._check()
         ids = [run_id or uuid.uuid4().hex for run_id, _ in runs]
         pairs = [(run_id, spec) for run_id, (_, spec) in zip(ids, runs, strict=True)]
         new = [pair for pair, (known, _) in zip(pairs, runs, strict=True) if known is None]
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             _insert(connection, _RUNS, (self._run_row(run_id, spec) for run_id, spec in new))
             _set_tags(connection, {run_id: _all_tags(spec) for run_id, spec in pairs})
             _insert(
@@ -93,25 +129,42 @@ class SqliteWriter:
     def log(self, metrics: Mapping[str, Sequence[MetricValue]]) -> None:
         """Add metrics to runs by id."""
         self._check()
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             _add_metrics(connection, metrics)
 
     def tag(self, tags: Mapping[str, Mapping[str, str]]) -> None:
         """Set tags of runs by id."""
         self._check()
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             _set_tags(connection, tags)
 
     def end(self, ends: Mapping[str, tuple[str, int]]) -> None:
         """Set status and end of runs by id."""
         self._check()
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             _set_ends(connection, ends)
 
-    def _run_row(self, run_id: str, spec: RunSpec) -> Row:
-        location = append_to_uri_path(
-            self._experiment.artifact_location, run_id, SqlAlchemyStore.ARTIFACTS_FOLDER_NAME
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            # run ids are random: with sqlite's 2 MB every row would cost a page of its indexes
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KB}")
+            yield connection
+
+    def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        """Add the files of a folder to a run's artifacts."""
+        self._check()
+        # the client would read the whole run to learn where they are
+        get_artifact_repository(self._artifacts(run_id)).log_artifacts(str(folder), path)
+
+    def _artifacts(self, run_id: str) -> str:
+        return str(
+            append_to_uri_path(
+                self._experiment.artifact_location, run_id, SqlAlchemyStore.ARTIFACTS_FOLDER_NAME
+            )
         )
+
+    def _run_row(self, run_id: str, spec: RunSpec) -> Row:
         return {
             "run_uuid": run_id,
             "name": spec.name,
@@ -125,7 +178,7 @@ class SqliteWriter:
             "deleted_time": None,
             "source_version": "",
             "lifecycle_stage": "active",
-            "artifact_uri": location,
+            "artifact_uri": self._artifacts(run_id),
             "experiment_id": int(self._experiment.experiment_id),
         }
 

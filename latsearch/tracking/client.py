@@ -6,7 +6,7 @@ Only `MlflowClient` is used, no fluent API: nothing here changes or reads MLflow
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +27,7 @@ from latsearch.tracking.location import (
 )
 
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)  # of any store, driver or network
-_PAGE = 1000
+_PAGE = 5000
 _SQLITE_MAGIC = b"SQLite format 3\0"
 Check = Callable[[], None]
 
@@ -42,8 +42,11 @@ class FoundRun:
     metrics: Mapping[str, float]
 
 
-class Writer(Protocol):
-    """Writes many runs at once; what is written twice is there once."""
+class Runs(Protocol):
+    """The runs of an experiment, many at once; what is written twice is there once."""
+
+    def find(self, study_id: str) -> list[FoundRun]:
+        """All runs of a study that were not deleted, oldest first."""
 
     def write(self, runs: Sequence[tuple[str | None, RunSpec]]) -> list[str]:
         """Create runs, or complete those whose id is given; their ids."""
@@ -57,14 +60,39 @@ class Writer(Protocol):
     def end(self, ends: Mapping[str, tuple[str, int]]) -> None:
         """Set status and end of runs by id."""
 
+    def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        """Add the files of a folder to a run's artifacts."""
 
-class ClientWriter:
-    """Writes to any store, run by run, calling ``check`` before each."""
+
+class ClientRuns:
+    """The runs of an experiment in any store, written one by one, ``check`` called before each."""
 
     def __init__(self, client: MlflowClient, experiment: str, check: Check):
         self._client = client
         self._experiment = experiment
         self._check = check
+
+    def find(self, study_id: str) -> list[FoundRun]:
+        """All runs of a study that were not deleted, oldest first."""
+        runs: list[FoundRun] = []
+        token: str | None = None
+        while True:
+            self._check()
+            page = self._client.search_runs(
+                [self._experiment],
+                f"tags.`{STUDY_ID}` = '{study_id}'",
+                ViewType.ACTIVE_ONLY,
+                _PAGE,
+                ["attributes.start_time ASC"],
+                token,
+            )
+            runs += [
+                FoundRun(run.info.run_id, run.info.status, run.data.tags, run.data.metrics)
+                for run in page
+            ]
+            token = page.token
+            if not token:
+                return runs
 
     def write(self, runs: Sequence[tuple[str | None, RunSpec]]) -> list[str]:
         """Create runs, or complete those whose id is given; a run that ends does so last."""
@@ -108,6 +136,11 @@ class ClientWriter:
             self._check()
             self._client.set_terminated(run_id, status, time)
 
+    def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        """Add the files of a folder to a run's artifacts."""
+        self._check()
+        self._client.log_artifacts(run_id, str(folder), path)
+
 
 class Tracker:
     """An experiment in an MLflow store.
@@ -115,7 +148,7 @@ class Tracker:
     Attributes:
         uri: tracking URI of the store.
         experiment_id: id of the experiment.
-        writer: writes its runs.
+        runs: its runs.
 
     Raises:
         UserError: the URI is none that MLflow knows, or the experiment was deleted there.
@@ -130,7 +163,7 @@ class Tracker:
         except MlflowException as error:
             raise UserError(f"{shown_uri(uri)}: {failure(uri, error)}") from None
         self.experiment_id = self._find_experiment(experiment, artifacts or artifact_folder(uri))
-        self.writer: Writer = self._choose_writer()
+        self.runs: Runs = self._choose()
 
     def _find_experiment(self, name: str, artifacts: Path | None) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -144,52 +177,19 @@ class Tracker:
             )
         return str(found.experiment_id)
 
-    def _choose_writer(self) -> Writer:
-        from latsearch.tracking.bulk import SqliteWriter
+    def _choose(self) -> Runs:
+        from latsearch.tracking.bulk import SqliteRuns
 
         store = self._client._tracking_client.store
         experiment = self._experiment()
-        if SqliteWriter.fits(store):
-            return SqliteWriter(store, experiment, self._check)
-        return ClientWriter(self._client, self.experiment_id, self._check)
-
-    def find(self, study_id: str) -> list[FoundRun]:
-        """All runs of a study that were not deleted, oldest first."""
-        runs: list[FoundRun] = []
-        token: str | None = None
-        while True:
-            self._check()
-            page = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.`{STUDY_ID}` = '{study_id}'",
-                ViewType.ACTIVE_ONLY,
-                _PAGE,
-                ["attributes.start_time ASC"],
-                token,
-            )
-            runs += [
-                FoundRun(run.info.run_id, run.info.status, run.data.tags, run.data.metrics)
-                for run in page
-            ]
-            token = page.token
-            if not token:
-                return runs
+        if SqliteRuns.fits(store):
+            return SqliteRuns(store, experiment, self._check)
+        return ClientRuns(self._client, self.experiment_id, self._check)
 
     def last_step(self, run_id: str, key: str) -> int:
         """Largest step of a run's metric, 0 where it has none."""
         history = self._client.get_metric_history(run_id, key)
         return max((metric.step for metric in history), default=0)
-
-    def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
-        """Add the files of a folder to a run's artifacts."""
-        self._check()
-        self._client.log_artifacts(run_id, str(folder), path)
-
-    def upload_files(self, run_id: str, files: Sequence[Path], path: str) -> None:
-        """Add files to a folder of a run's artifacts."""
-        for file in files:
-            self._check()
-            self._client.log_artifact(run_id, str(file), path)
 
     def reopen(self, run_id: str) -> None:
         """Have a run that had ended go on."""
@@ -210,6 +210,12 @@ class Tracker:
         for key, value in tags.items():
             self._check()
             self._client.set_experiment_tag(self.experiment_id, key, value)
+
+    def untag_experiment(self, keys: Iterable[str]) -> None:
+        """Remove tags of the experiment."""
+        for key in keys:
+            self._check()
+            self._client.delete_experiment_tag(self.experiment_id, key)
 
     def _experiment(self) -> Experiment:
         return self._client.get_experiment(self.experiment_id)

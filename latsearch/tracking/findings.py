@@ -32,6 +32,7 @@ class Findings:
         self._reference = reference
         self._keys: list[tuple[int, int]] = []
         self._losses: list[FloatArray] = []
+        self._values: list[FloatArray] = []
         self._published: dict[int, frozenset[int]] = {}
         self.front: list[OperatingPoint] = []
         self.progress: list[Progress] = []
@@ -50,6 +51,15 @@ class Findings:
         rows = self._published[record.number]
         return [point for point in self._points(record) if point.row in rows]
 
+    def dominated(self) -> tuple[FloatArray, list[int]]:
+        """The points off the front, best rank first: their values ``[N, M]``, their trials."""
+        if not self._values:
+            return np.zeros((0, len(self._objectives))), []
+        ranks = np.array([self.ranks[key] for key in self._keys])
+        order = np.argsort(ranks, kind="stable")
+        order = order[ranks[order] > 1]
+        return np.concatenate(self._values)[order], [self._keys[index][0] for index in order]
+
     def _take_one(self, record: TrialRecord, time: int) -> None:
         points = self._points(record)
         chosen = thinned(points, self._objectives, self._reference, MOST_POINTS)
@@ -57,6 +67,9 @@ class Findings:
         if points:
             self._keys += [(point.trial, point.row) for point in points]
             self._losses.append(point_losses(points, self._objectives))
+            self._values.append(
+                np.array([[p.metrics[name] for name in self._objectives] for p in points])
+            )
             # in the order of all trials, as of equal points the first is on the front
             candidates = sorted([*self.front, *points], key=lambda p: (p.trial, p.row))
             self.front = front(candidates, self._objectives)

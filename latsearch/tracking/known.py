@@ -73,7 +73,9 @@ class Known:
         """Read what the store has of a study."""
         known = cls()
         # those that ended first: of two runs of the same thing they are the complete ones
-        for run in sorted(tracker.find(study_id), key=lambda run: run.status == layout.RUNNING):
+        for run in sorted(
+            tracker.runs.find(study_id), key=lambda run: run.status == layout.RUNNING
+        ):
             known._add(run)
         if known.parent is not None:
             known.step = tracker.last_step(known.parent, layout.FRONT_SIZE)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latsearch.config import StudyConfig, Value
-from latsearch.objectives import EpochReport, OperatingPoint
+from latsearch.objectives import READOUT, EpochReport, OperatingPoint
+from latsearch.plots import DOMINATED_COLOR, FRONT_COLOR
 from latsearch.search.results import METRICS, hypervolume, knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
@@ -25,9 +26,11 @@ STATE = "latsearch.state"
 DECISION = "latsearch.decision"
 REASON = "latsearch.reason"
 CHECKPOINT = "latsearch.checkpoint"
+FILES = "latsearch.files"  # of the parent run: fingerprint of what its files were made from
 PARENT = "mlflow.parentRunId"
 COLOR = "mlflow.runColor"
 PARETO = "pareto"
+KNOWN_TAGS = (KIND, TRIAL_ID, ROW, PARETO, CHECKPOINT, FILES)  # what a publisher goes by
 
 STUDY_KIND, TRIAL_KIND, POINT_KIND = "study", "trial", "operating_point"
 RANK = "pareto_rank"
@@ -35,7 +38,6 @@ FRONT_SIZE, HYPERVOLUME = "pareto/size", "pareto/hypervolume"
 EPOCH_MARK = "val/accuracy"  # an epoch's last metric: where it is, the whole epoch is
 
 RUNNING, FINISHED, FAILED = "RUNNING", "FINISHED", "FAILED"
-FRONT_COLOR, DOMINATED_COLOR = "#d62728", "#c8c8c8"
 _OF_TRAINING = ("train_", "grad_norm", "weight_t", "lr")
 _CONSTANT = ("parameters",)  # the same after every epoch
 _ALWAYS_SHOWN = ("network.family", "network.timesteps")
@@ -195,13 +197,10 @@ def point_run(
     step: int,
 ) -> RunSpec:
     """The run of an operating point below its trial's."""
-    where = point.kind if math.isinf(point.decision_threshold) else (
-        f"@ {point.decision_threshold:.3g}"
-    )  # fmt: skip
     values = {name: point.metrics[name] for name in METRICS}
     values["decision_threshold"] = point.decision_threshold
     return RunSpec(
-        name=f"trial {point.trial} {where}",
+        name=point_name(point),
         tags={
             KIND: POINT_KIND,
             STUDY_ID: study_id,
@@ -218,6 +217,12 @@ def point_run(
         end=time,
         status=FINISHED,
     )
+
+
+def point_name(point: OperatingPoint) -> str:
+    """What an operating point is called."""
+    where = "readout" if point.kind == READOUT else f"@ {point.decision_threshold:.3g}"
+    return f"trial {point.trial} {where}"
 
 
 def front_tags(rank: int) -> dict[str, str]:

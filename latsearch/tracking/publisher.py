@@ -39,7 +39,7 @@ class Publisher:
         self._study = study
         self._config = study.config
         self._tracker = tracker
-        self._writer = tracker.writer
+        self._runs = tracker.runs
         self._findings = Findings(study.config, study.reference)
         self._overview = Overview(study, tracker)
         self._now = time.time()
@@ -65,12 +65,12 @@ class Publisher:
             self._publish_trials(open_[start : start + _CHUNK], parent)
         self._mark_front()
         self._log_progress(parent)
-        self._overview.show(parent, self._findings)
         if settle:
             self._log_ranks()
             self._upload_checkpoints(records)
-            self._overview.attach(parent, self.known.tags, self._findings)
+            self._overview.attach(self.known, self._findings)
             self._end_study(parent, records)
+        self._overview.show(self.known, self._findings, records)
 
     # --- trials and their operating points ------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Publisher:
             )
             for record in ended
         }
-        self._writer.end(ends)
+        self._runs.end(ends)
         for record in ended:
             self.known.trials[record.number].ended = True
 
@@ -116,8 +116,8 @@ class Publisher:
             if record.state.finished:
                 tags[known.run_id] = layout.trial_tags(record)
         ids = self._write(list(runs.values()))
-        self._writer.log(metrics)
-        self._writer.tag(tags)
+        self._runs.log(metrics)
+        self._runs.tag(tags)
         self.written += len(metrics)
         self.known.trials |= {n: KnownTrial(i) for n, i in zip(runs, ids, strict=True)}
         for record in records:
@@ -163,7 +163,7 @@ class Publisher:
         for record in records:
             with trial_files(record) as folder:
                 if folder is not None:
-                    self._tracker.upload(self._run_id(record), folder)
+                    self._runs.upload(self._run_id(record), folder)
 
     # --- the front ------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Publisher:
             for key, point in self.known.points.items()
             if point.on_front != (self._findings.ranks.get(key) == 1)
         }
-        self._writer.tag(
+        self._runs.tag(
             {
                 point.run_id: layout.front_tags(self._findings.ranks.get(key, 0))
                 for key, point in changed.items()
@@ -187,7 +187,7 @@ class Publisher:
     def _log_progress(self, parent: str) -> None:
         new = self._findings.progress[self.known.step :]
         if new:
-            self._writer.log({parent: [m for entry in new for m in layout.progress_metrics(entry)]})
+            self._runs.log({parent: [m for entry in new for m in layout.progress_metrics(entry)]})
             self.known.step = new[-1].step
 
     def _log_ranks(self) -> None:
@@ -198,7 +198,7 @@ class Publisher:
             if key in ranks and point.rank != ranks[key]
         }
         time_ = layout.milliseconds(self._now)
-        self._writer.log(
+        self._runs.log(
             {
                 point.run_id: [layout.rank_metric(ranks[key], self._step, time_)]
                 for key, point in changed.items()
@@ -225,17 +225,17 @@ class Publisher:
             known = self.known.trials[record.number]
             if not wanted or known.checkpoint == record.checkpoint:
                 continue
-            files = checkpoint_files(self._study, record)
-            if files:
-                self._tracker.upload_files(known.run_id, files, "checkpoint")
-                known.checkpoint = str(record.checkpoint)
-                self._writer.tag({known.run_id: {layout.CHECKPOINT: known.checkpoint}})
+            with checkpoint_files(self._study, record) as folder:
+                if folder is not None:
+                    self._runs.upload(known.run_id, folder, "checkpoint")
+                    known.checkpoint = str(record.checkpoint)
+                    self._runs.tag({known.run_id: {layout.CHECKPOINT: known.checkpoint}})
 
     def _end_study(self, parent: str, records: Sequence[TrialRecord]) -> None:
         over = self._over(records)
         if over and not self.known.ended:
             last = max(entry.time for entry in self._findings.progress)
-            self._writer.end({parent: (layout.FINISHED, last)})
+            self._runs.end({parent: (layout.FINISHED, last)})
         elif self.known.ended and not over:
             self._tracker.reopen(parent)
         self.known.ended = over
@@ -255,4 +255,4 @@ class Publisher:
 
     def _write(self, runs: Sequence[tuple[str | None, RunSpec]]) -> list[str]:
         self.written += sum(run_id is None for run_id, _ in runs)
-        return self._writer.write(runs) if runs else []
+        return self._runs.write(runs) if runs else []

@@ -10,18 +10,22 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from latsearch.config import StudyConfig
+from latsearch.plots import axis_pairs
 from latsearch.tracking.layout import DECISION, PARETO, RANK, STUDY_ID, TRIAL_ID
 
 PREFIX = "mlflow.sharedViewState."
 FRONT, ALL = "front", "all"
 _NAMES = {FRONT: "Pareto front", ALL: "All trials"}
+_JOIN = " · "
 _MOST_RUNS = 1000
-_SECTION = "latsearch"
+_OBJECTIVES, _PARAMETERS = "latsearch-objectives", "latsearch-parameters"
+_FOLDED = ("val", "train", "pareto", "Model metrics", "System metrics")  # MLflow's own sections
+_CARD_HEIGHT = 400
 
 
 def view_key(study_id: str, view: str) -> str:
@@ -53,9 +57,30 @@ def view_tags(config: StudyConfig, study_id: str, created: int) -> dict[str, str
         ALL: _state(config, of_study, f"metrics.`{RANK}`", ascending=True),
     }
     return {
-        PREFIX + view_key(study_id, view): _tag(f"{_NAMES[view]} · {study_id}", state, created)
+        PREFIX + view_key(study_id, view): _tag(f"{_NAMES[view]}{_JOIN}{study_id}", state, created)
         for view, state in states.items()
     }
+
+
+def published_views(tags: Mapping[str, str]) -> dict[str, int]:
+    """The studies that have views among an experiment's tags, and when each was created."""
+    return {
+        study_id: created
+        for key, tag in tags.items()
+        if key.startswith(PREFIX)
+        for study_id, created in _ours(tag)
+    }
+
+
+def _ours(tag: str) -> Iterator[tuple[str, int]]:
+    """Study and creation of a front's view; nothing of a view that somebody else made."""
+    try:
+        view = json.loads(tag)
+        label, _, study_id = view["name"].partition(_JOIN)
+        if label == _NAMES[FRONT]:
+            yield study_id, int(view["createdAt"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
 
 
 def read_view(tag: str) -> dict[str, Any]:
@@ -80,7 +105,6 @@ def _tag(name: str, state: Mapping[str, Any], created: int) -> str:
 def _state(config: StudyConfig, search: str, order_by: str, *, ascending: bool) -> dict[str, Any]:
     parameters = [parameter.name for parameter in config.space.parameters]
     objectives: list[str] = list(config.objectives)
-    sections = (_SECTION, "val", "train", "pareto", "Model metrics", "System metrics")
     return {
         "searchFilter": search,
         # sorted by a metric the runs are a flat list; otherwise those below a parent are folded
@@ -101,8 +125,9 @@ def _state(config: StudyConfig, search: str, order_by: str, *, ascending: bool) 
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": _charts(objectives, parameters),
         "compareRunSections": [
-            _section(name, "Trade-offs" if name == _SECTION else name, open_=name == _SECTION)
-            for name in sections
+            _section(_OBJECTIVES, "Trade-offs", columns=3),
+            _section(_PARAMETERS, "Parameters", columns=2),
+            *(_section(name, name, display=False) for name in _FOLDED),
         ],
         "isAccordionReordered": True,
         "viewMaximized": False,
@@ -119,37 +144,45 @@ def _state(config: StudyConfig, search: str, order_by: str, *, ascending: bool) 
     }
 
 
-def _section(uuid: str, name: str, *, open_: bool) -> dict[str, Any]:
+def _section(uuid: str, name: str, *, columns: int = 3, display: bool = True) -> dict[str, Any]:
     return {
         "uuid": uuid,
         "name": name,
-        "display": open_,
+        "display": display,
         "isReordered": True,
         "deleted": False,
         "isGenerated": False,
+        "columns": columns,
+        "cardHeight": _CARD_HEIGHT,
     }
 
 
 def _charts(objectives: list[str], parameters: list[str]) -> list[dict[str, Any]]:
     """A scatter of each pair, parallel coordinates, and of three objectives a contour."""
-    first, *others = objectives
-    charts = [_chart("SCATTER", xaxis=_metric(other), yaxis=_metric(first)) for other in others]
-    if len(others) > 1:
-        charts.append(_chart("SCATTER", xaxis=_metric(others[0]), yaxis=_metric(others[1])))
+    charts = [
+        _chart("SCATTER", _OBJECTIVES, xaxis=_metric(x), yaxis=_metric(y))
+        for x, y in axis_pairs(objectives)
+    ]
     charts.append(
-        _chart("PARALLEL", selectedParams=parameters, selectedMetrics=objectives, showAllRuns=True)
+        _chart(
+            "PARALLEL",
+            _PARAMETERS,
+            selectedParams=parameters,
+            selectedMetrics=objectives,
+            showAllRuns=True,
+        )
     )
-    if len(others) > 1:
-        x, y = others[:2]
-        charts.append(_chart("CONTOUR", xaxis=_metric(x), yaxis=_metric(y), zaxis=_metric(first)))
-    return [{**chart, "uuid": f"{_SECTION}-{index}"} for index, chart in enumerate(charts)]
+    if len(objectives) == 3:
+        z, x, y = (_metric(name) for name in objectives)
+        charts.append(_chart("CONTOUR", _PARAMETERS, xaxis=x, yaxis=y, zaxis=z))
+    return [{**chart, "uuid": f"latsearch-{index}"} for index, chart in enumerate(charts)]
 
 
-def _chart(kind: str, **settings: Any) -> dict[str, Any]:
+def _chart(kind: str, section: str, **settings: Any) -> dict[str, Any]:
     return {
         "type": kind,
         "runsCountToCompare": _MOST_RUNS,
-        "metricSectionId": _SECTION,
+        "metricSectionId": section,
         "deleted": False,
         "isGenerated": False,
         **settings,

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,27 @@ def free_port() -> int:
     return unused_port()
 
 
+@dataclass(frozen=True)
+class Served:
+    """An MLflow server: its address, and the store behind it."""
+
+    address: str
+    store: str
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an MLflow server on a store of its own."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server on a store of its own."""
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    folder = tmp_path_factory.mktemp("server")
-    with ui_server(default_uri(folder), unused_port()) as (address, _):
-        yield address
+    store = default_uri(tmp_path_factory.mktemp("server"))
+    with ui_server(store, unused_port()) as (address, _):
+        yield Served(address, store)
+
+
+@pytest.fixture(scope="session")
+def server(served: Served) -> str:
+    """Address of that server."""
+    return served.address
 
 
 def unused_port() -> int:

@@ -18,7 +18,7 @@ from latsearch.errors import StudyError, UserError
 from latsearch.reporting import study_front
 from latsearch.search.storage import Study
 from latsearch.tracking import TrackingError, publish
-from latsearch.tracking.bulk import SqliteWriter
+from latsearch.tracking.bulk import SqliteRuns
 from latsearch.tracking.lock import PublisherLock
 from latsearch.tracking.publishing import Publication
 from tests.tracking.rows import comparable_rows, database_rows, runs_of_kind
@@ -164,7 +164,7 @@ def _publish_folder(folder: Path, uri: str) -> None:
     publish(Study.open(folder), uri)
 
 
-def test_both_writers_write_the_same_rows(
+def test_both_ways_write_the_same_rows(
     mixed: SyntheticStudy,
     uri: str,
     new_store: Callable[[str], str],
@@ -174,7 +174,7 @@ def test_both_writers_write_the_same_rows(
     monkeypatch.setattr("latsearch.tracking.publisher.time", SimpleNamespace(time=lambda: 2e9))
     publish(mixed.study, uri)
     other = new_store("other")
-    monkeypatch.setattr(SqliteWriter, "fits", lambda store: False)
+    monkeypatch.setattr(SqliteRuns, "fits", lambda store: False)
     publish(mixed.study, other)
     assert comparable_rows(uri) == comparable_rows(other)
 
@@ -190,7 +190,7 @@ def test_a_killed_publication_is_completed(
         synthetic.trial(epochs=2, checkpoint=True)
     clean, killed = new_store("clean"), new_store("killed")
     if not bulk:
-        monkeypatch.setattr(SqliteWriter, "fits", lambda store: False)
+        monkeypatch.setattr(SqliteRuns, "fits", lambda store: False)
     publish(synthetic.study, clean)
 
     context = multiprocessing.get_context("fork")  # quick, and the patch comes along
