@@ -15,6 +15,7 @@ Json = dict[str, Any]
 QUIET = {"role": "quiet"}
 # tell apart on white and on black, also for colour-blind readers (Okabe and Ito)
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6d00", "#7f7fff")
+_FEW_DECADES = (0.6, 2.1)  # between them plotly's own labels run into each other
 _DASHES = ("solid", "dash", "dot")
 
 
@@ -47,18 +48,26 @@ class Chart:
         return {key: _plain(value) for key, value in plain.items()}
 
 
-def axis(name: str) -> Json:
-    """The axis of an objective, with its unit and scale."""
+def axis(name: str, values: Iterable[float]) -> Json:
+    """The axis of an objective, with its unit and scale, for the values to be drawn."""
     if name == "accuracy":
-        return {"title": {"text": "accuracy"}, **scale("linear"), "tickformat": ".1~%"}
+        return {"title": {"text": "accuracy"}, "type": "linear", "tickformat": ".1~%"}
     objective = OBJECTIVES[name]
+    there = [value for value in values if math.isfinite(value) and value > 0]
     title = {"text": f"{name} / {objective.unit}"}
-    return {"title": title, **scale("log" if objective.log else "linear"), "tickformat": ""}
+    if objective.log and there:
+        return {"title": title, **log_scale(min(there), max(there))}
+    return {"title": title, "type": "linear", "tickformat": ""}
 
 
-def scale(kind: str) -> Json:
-    """An axis that is ``linear``, ``log`` (labelled with plain numbers) or ``category``."""
-    return {"type": kind, "minorloglabels": "complete", "exponentformat": "none"}
+def log_scale(low: float, high: float) -> Json:
+    """A logarithmic axis for values from ``low`` to ``high``, labelled with plain numbers."""
+    look: Json = {"type": "log", "minorloglabels": "complete", "tickformat": "~r"}
+    decades = math.log10(high / low)
+    if decades < _FEW_DECADES[0]:
+        return look
+    # 1, 2, 5, 10, … or the powers of ten alone
+    return {**look, "dtick": "D2" if decades <= _FEW_DECADES[1] else 1}
 
 
 def line_style(index: int) -> Json:

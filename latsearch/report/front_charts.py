@@ -36,12 +36,9 @@ def _front_chart(content: Content, x: str) -> Chart:
     traces[0]["text"] = [_short_hover(point) for point in others]
     traces[1]["text"] = [_hover(point, content) for point in content.front]
     traces[2] |= {"showlegend": False, "hoverinfo": "skip", "hovertemplate": ""}
-    return Chart(
-        f"front-{x}",
-        f"accuracy over {x}",
-        traces,
-        {"xaxis": axis(x), "yaxis": axis("accuracy"), "hovermode": "closest"},
-    )
+    xaxis = axis(x, [*traces[0]["x"], *traces[1]["x"]])
+    layout = {"xaxis": xaxis, "yaxis": axis("accuracy", ()), "hovermode": "closest"}
+    return Chart(f"front-{x}", f"accuracy over {x}", traces, layout)
 
 
 def _points(
@@ -112,5 +109,5 @@ def curve_chart(content: Content) -> Chart:
         "curves",
         "decision curves: accuracy over mean latency",
         traces,
-        {"xaxis": axis("latency"), "yaxis": axis("accuracy"), "hovermode": "closest"},
+        {"xaxis": axis("latency", ()), "yaxis": axis("accuracy", ()), "hovermode": "closest"},
     )

@@ -50,6 +50,15 @@ _RULE_WORDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table: its name, its heading, and whether it holds numbers."""
+
+    name: str
+    head: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
 class Cell:
     """A cell of a table: what is read, and what it is sorted and compared by."""
 
@@ -188,10 +197,12 @@ def _front_words(front: Sequence[OperatingPoint]) -> str:
     return f"{count(len(front), 'operating point')} of {count(trials, 'trial')}"
 
 
-def _columns(content: Content) -> list[tuple[str, str]]:
-    """The table's columns: name, and heading."""
-    figures = [(name, _HEADS.get(name, name)) for name in ("trial", *_FIGURES)]
-    return figures + [(p.name, p.name.split(".", 1)[-1]) for p in content.parameters]
+def _columns(content: Content) -> list[Column]:
+    figures = [Column(name, _HEADS.get(name, name), True) for name in ("trial", *_FIGURES)]
+    return figures + [
+        Column(p.name, p.name.split(".", 1)[-1], p.kind != "categorical")
+        for p in content.parameters
+    ]
 
 
 def _row(point: OperatingPoint, content: Content) -> list[Cell]:

@@ -6,10 +6,10 @@ import html
 import math
 from collections.abc import Sequence
 
-from latsearch.config import Parameter
+from latsearch.config import Parameter, Value
 from latsearch.objectives import EpochReport
 from latsearch.plots import FRONT_COLOR
-from latsearch.report.chart import COLORS, QUIET, Chart, Json, axis, drawable, line_style, scale
+from latsearch.report.chart import COLORS, QUIET, Chart, Json, axis, drawable, line_style, log_scale
 from latsearch.report.content import Content
 from latsearch.report.importance import Importance
 from latsearch.report.words import value_text
@@ -18,6 +18,7 @@ from latsearch.search.trials import TrialRecord
 
 MOST_QUIET_LINES = 40
 _MOST_SLICE_POINTS = 600
+_OFF_FRONT = "#8c8c8c"
 
 
 def training_charts(content: Content) -> list[Chart]:
@@ -50,7 +51,7 @@ def training_charts(content: Content) -> list[Chart]:
             "training-accuracy",
             "knee accuracy after each epoch",
             accuracy,
-            {"xaxis": epochs, "yaxis": axis("accuracy")},
+            {"xaxis": epochs, "yaxis": axis("accuracy", ())},
         ),
     ]
     return [chart for chart in charts if any(drawable(trace) for trace in chart.traces)]
@@ -102,7 +103,7 @@ def hypervolume_chart(content: Content) -> Chart:
     }
     layout = {
         "xaxis": {"title": {"text": "ended trials"}},
-        "yaxis": {"title": {"text": "hypervolume"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "hypervolume"}},
     }
     return Chart("hypervolume", "hypervolume over ended trials", [trace], layout)
 
@@ -125,10 +126,11 @@ def importance_chart(found: Importance) -> Chart:
     ]
     layout = {
         "xaxis": {"title": {"text": "importance"}, "tickformat": ".0%"},
-        "yaxis": {"automargin": True},
+        "legend": {"traceorder": "reversed"},
         "height": 110 + 20 * len(found.shares) * len(parameters),
     }
-    return Chart("importance", "importance of each parameter", traces, layout)
+    # plotly draws bars upward
+    return Chart("importance", "importance of each parameter", traces[::-1], layout)
 
 
 def slice_charts(content: Content) -> list[Chart]:
@@ -143,29 +145,19 @@ def slice_charts(content: Content) -> list[Chart]:
 
 def _slice(content: Content, parameter: Parameter, index: int, step: int) -> Chart:
     name, members = parameter.name, {point.trial for point in content.front}
-    knees = [
-        knee for knee in content.knees[::step]
-        if name in knee.params
-    ]  # fmt: skip
-    categorical = parameter.kind == "categorical"
-    at = [
-        html.escape(value_text(knee.params[name])) if categorical else knee.params[name]
-        for knee in knees
-    ]
+    knees = [knee for knee in content.knees[::step] if name in knee.params]
+    colors = [FRONT_COLOR if knee.trial in members else _OFF_FRONT for knee in knees]
+    values = {goal: [knee.metrics[goal] for knee in knees] for goal in content.objectives}
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": objective,
             "visible": place == 0,
-            "x": at,
-            "y": [knee.metrics[objective] for knee in knees],
+            "x": [_place(parameter, knee.params[name]) for knee in knees],
+            "y": values[objective],
             "text": [f"trial {knee.trial}" for knee in knees],
-            "marker": {
-                "size": 6,
-                "opacity": 0.75,
-                "color": [FRONT_COLOR if knee.trial in members else "#8c8c8c" for knee in knees],
-            },
+            "marker": {"size": 6, "opacity": 0.75, "color": colors},
             "hovertemplate": "%{text}: %{x}, %{y:.4g}<extra></extra>",
         }
         for place, objective in enumerate(content.objectives)
@@ -173,13 +165,13 @@ def _slice(content: Content, parameter: Parameter, index: int, step: int) -> Cha
     views = {
         objective: {
             "visible": [other == objective for other in content.objectives],
-            "layout": {"yaxis": axis(objective)},
+            "layout": {"yaxis": axis(objective, values[objective])},
         }
         for objective in content.objectives
     }
     layout = {
-        "xaxis": {"title": {"text": html.escape(name)}, **_small_scale(parameter)},
-        "yaxis": axis(content.objectives[0]),
+        "xaxis": {"title": {"text": html.escape(name)}, **_parameter_scale(parameter)},
+        "yaxis": axis(content.objectives[0], values[content.objectives[0]]),
         "showlegend": False,
         "hovermode": "closest",
         "height": 260,
@@ -187,14 +179,17 @@ def _slice(content: Content, parameter: Parameter, index: int, step: int) -> Cha
     return Chart(f"slice-{index}", f"objectives over {name}", traces, layout, views)
 
 
-def _small_scale(parameter: Parameter) -> Json:
+def _place(parameter: Parameter, value: Value) -> Value:
+    """Where a value is on its parameter's axis."""
+    return html.escape(value_text(value)) if parameter.kind == "categorical" else value
+
+
+def _parameter_scale(parameter: Parameter) -> Json:
     """The axis of a parameter on a small chart: few labels."""
     if parameter.kind == "categorical":
-        return scale("category")
+        return {"type": "category"}
     if not parameter.log:
-        return {**scale("linear"), "nticks": 5}
+        return {"type": "linear", "nticks": 5}
     assert parameter.low
     assert parameter.high
-    decades = math.log10(parameter.high / parameter.low)
-    # 1, 2, 5, 10, … or the powers of ten alone
-    return {**scale("log"), "dtick": "D2" if decades <= 1.5 else 1, "tickformat": "~g"}
+    return log_scale(parameter.low, parameter.high)

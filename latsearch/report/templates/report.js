@@ -23,10 +23,10 @@
     return {
       height: 400,
       margin: { l: 8, r: 8, t: 8, b: 8 },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       ...layout,
-      xaxis: axis(layout.xaxis),
-      yaxis: axis(layout.yaxis),
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, ...layout.legend },
+      xaxis: axis(layout.xaxis ?? {}),
+      yaxis: axis(layout.yaxis ?? {}),
       dragmode: touch ? false : "zoom",
       font: { family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13, color: color("--text") },
       hoverlabel: { align: "left", bgcolor: color("--card"), font: { color: color("--text") } },
