@@ -352,9 +352,18 @@ def _search(
         config.space, len(config.objectives), config.search.sampler, config.search.seed
     )
     search = Search(study, sampler)
-    if search.done:
-        return True
     search.observe(observer)
+    if not search.done:
+        _carry_out(search, study, splits, options, watch)
+    if search.done and search.exhausted:
+        study.note_exhausted()
+    return search.done
+
+
+def _carry_out(
+    search: Search, study: Study, splits: Splits, options: RunOptions, watch: Watch | None
+) -> None:
+    """Run what is left of the search, on Ray or in this process."""
 
     def view(workers: int) -> AbstractContextManager[Observer]:
         return watch(study, search, workers) if watch else nullcontext(_ignore)
@@ -364,7 +373,6 @@ def _search(
         _search_inline(search, study, splits, view, deadline)
     else:
         _search_on_ray(search, study, splits, options.workers, view, deadline)
-    return search.done
 
 
 View = Callable[[int], AbstractContextManager[Observer]]

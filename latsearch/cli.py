@@ -141,7 +141,7 @@ def list_command(runs: Path) -> None:
         there = api.status(folder)
         ended = there.complete + there.pruned + there.failed
         state = f"running ({there.driver})" if there.driver else "finished"
-        if ended < there.trials and not there.driver:
+        if ended < there.trials and not there.driver and not there.exhausted:
             state = "interrupted"
         volume = f"{there.hypervolume:.4g}"
         table.add_row(folder.name, f"{ended}/{there.trials}", str(there.front), volume, state)
@@ -428,6 +428,10 @@ def _print_front(folder: Path, console: Console, where: str | None = None) -> No
 def _print_end(result: RunResult, console: Console, *, published: bool) -> None:
     status, folder = result.status, result.folder
     ended = status.complete + status.pruned + status.failed
+    if status.exhausted and ended < status.trials:
+        _say(
+            console, "every point of the search space has been tried: there is nothing more to run"
+        )
     _say(
         console,
         f"\n{'finished' if result.finished else 'paused, the time is up'}: {ended} of "

@@ -38,6 +38,7 @@ class StudyStatus:
         hypervolume: volume that they dominate.
         seconds: wall time that the search has taken.
         trials_per_minute: ended trials a minute of it.
+        exhausted: whether the space has no further point to try.
         driver: the process that drives it now; None where nobody does.
     """
 
@@ -53,6 +54,7 @@ class StudyStatus:
     hypervolume: float
     seconds: float
     trials_per_minute: float
+    exhausted: bool
     driver: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def study_status(study: Study) -> StudyStatus:
         hypervolume=study_hypervolume(study, records),
         seconds=round(seconds, 1),
         trials_per_minute=round(60 * ended / seconds, 2) if seconds else 0.0,
+        exhausted=study.exhausted,
         driver=driver,
     )
 

@@ -183,6 +183,20 @@ def test_publish_twice_changes_nothing(folder: Path) -> None:
     assert "(0 written now)" in latsearch("publish", "tiny", cwd=folder).stdout
 
 
+def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
+    text = SPACE.replace("lr: {low: 1e-3, high: 1e-2, log: true}", "lr: 0.01")
+    text = text.replace("hidden: {low: 8, high: 16}", "hidden: 8").replace("high: 3", "high: 2")
+    (tmp_path / "tiny.yaml").write_text(text)
+    done = latsearch("run", "tiny.yaml", "--workers", 0, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "every point of the search space has been tried" in done.stdout
+    assert "finished: 2 of 4 trials" in done.stdout
+    assert "finished" in latsearch("list", cwd=tmp_path).stdout
+    again = latsearch("run", "tiny.yaml", "--workers", 0, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "starts" not in again.stdout
+
+
 def test_plan_and_smoke_leave_nothing_behind(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPACE)
     planned = latsearch("run", "tiny.yaml", "--plan", "--workers", 1, cwd=tmp_path)

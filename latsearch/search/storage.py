@@ -68,6 +68,15 @@ class Study:
         """Name of the study that no other has, also where ``--fresh`` made one of its kind anew."""
         return self._study.study_name
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every point of the space has its trial, so that no more are to come."""
+        return bool(self._study.user_attrs.get("exhausted", False))
+
+    def note_exhausted(self) -> None:
+        """Note that every point of the space has its trial."""
+        self._study.set_user_attr("exhausted", True)
+
     # --- making and opening ---------------------------------------------------------------------
 
     @classmethod
