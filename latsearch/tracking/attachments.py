@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +21,10 @@ from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import point_row, row_columns, write_csv, write_json
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
+
+Attach = Callable[[Study, Path], None]  # writes further files of a study into a folder
+
+_PACKAGES = ("latsearch", "torch", "ray", "optuna", "mlflow", "numpy", "moocore")
 
 
 @contextmanager
@@ -47,6 +55,30 @@ def checkpoint_files(study: Study, record: TrialRecord) -> Iterator[Path | None]
             yield None
         else:
             yield folder
+
+
+def environment() -> dict[str, str]:
+    """Where a study is published from: host system, Python, packages."""
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": str(os.cpu_count()),
+    }
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the working folder; None where it is under no version control."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def study_files(front: Sequence[OperatingPoint], config: StudyConfig, folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from latsearch.search.storage import Study
+from latsearch.tracking.attachments import Attach
 from latsearch.tracking.location import failure, shown_uri
 from latsearch.tracking.lock import PublisherLock
 from latsearch.tracking.publishing import Publication, PublishReport
@@ -34,6 +35,7 @@ class BackgroundPublisher:
         uri: tracking URI of the MLflow store.
         artifacts: folder for the artifacts of a new experiment.
         warn: takes a line for the user, from another thread.
+        attach: writes further files for the study's parent run into a folder.
         interval: seconds from one publication to the next, at least.
         patience: seconds granted on exit to publish the rest.
 
@@ -48,6 +50,7 @@ class BackgroundPublisher:
         artifacts: Path | None = None,
         *,
         warn: Callable[[str], None],
+        attach: Attach | None = None,
         interval: float = 5.0,
         patience: float = 60.0,
     ):
@@ -55,6 +58,7 @@ class BackgroundPublisher:
         self._uri = uri
         self._artifacts = artifacts
         self._warn = warn
+        self._attach = attach
         self._interval = interval
         self._patience = patience
         self._wake = threading.Event()
@@ -109,7 +113,9 @@ class BackgroundPublisher:
 
     def _publish_until_closed(self) -> None:
         self._wake.wait()  # importing mlflow takes seconds: not before there is something
-        publication = Publication(Study.open(self._folder), self._uri, self._artifacts, self._check)
+        publication = Publication(
+            Study.open(self._folder), self._uri, self._artifacts, self._attach, self._check
+        )
         closing, settled = False, time.monotonic()
         while not closing:
             self._wake.wait()

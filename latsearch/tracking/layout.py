@@ -87,7 +87,7 @@ class RunSpec:
     status: str = RUNNING
 
 
-def study_run(config: StudyConfig, study_id: str, created: float) -> RunSpec:
+def study_run(config: StudyConfig, study_id: str, created: float, commit: str | None) -> RunSpec:
     """The parent run of a study."""
     params = {
         "data": config.data.name,
@@ -96,7 +96,9 @@ def study_run(config: StudyConfig, study_id: str, created: float) -> RunSpec:
         "sampler": config.search.sampler,
         "seed": str(config.search.seed),
     }
-    tags = {KIND: STUDY_KIND, STUDY_ID: study_id}
+    tags = {KIND: STUDY_KIND, STUDY_ID: study_id, "mlflow.source.name": "latsearch"}
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
     return RunSpec(study_id, tags, params, start=milliseconds(created))
 
 

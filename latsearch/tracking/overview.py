@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from latsearch.search.results import thinned
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 from latsearch.tracking import layout, note
-from latsearch.tracking.attachments import study_files
+from latsearch.tracking.attachments import Attach, environment, study_files
 from latsearch.tracking.findings import Findings
 from latsearch.tracking.known import Known, RowKey
 from latsearch.tracking.views import ALL, FRONT, PREFIX, published_views, view_key, view_tags
@@ -29,8 +30,9 @@ _NOTE_ROWS = 8
 class Overview:
     """Keeps the experiment's tags and the parent run's artifacts."""
 
-    def __init__(self, study: Study, tracker: Tracker):
+    def __init__(self, study: Study, tracker: Tracker, attach: Attach | None):
         self._study = study
+        self._attach = attach
         self._tracker = tracker
         self._tags = tracker.experiment_tags()
         self._created = layout.milliseconds(study.created)
@@ -61,9 +63,12 @@ class Overview:
             fingerprint = _fingerprint(folder, len(findings.progress))
             if known.tags.get(layout.FILES) == fingerprint:
                 return
+            (folder / "environment.json").write_text(json.dumps(environment(), indent=1) + "\n")
             if findings.front:
                 run_ids = {key: point.run_id for key, point in known.points.items()}
                 self._draw(folder / "pareto", findings, run_ids)
+            if self._attach:
+                self._attach(self._study, folder)
             self._tracker.runs.upload(known.parent, folder)
         self._tracker.runs.tag({known.parent: {layout.FILES: fingerprint}})
         known.tags[layout.FILES] = fingerprint

@@ -14,7 +14,7 @@ from latsearch.objectives import OperatingPoint
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
 from latsearch.tracking import layout
-from latsearch.tracking.attachments import checkpoint_files, trial_files
+from latsearch.tracking.attachments import Attach, checkpoint_files, git_commit, trial_files
 from latsearch.tracking.findings import Findings
 from latsearch.tracking.known import Known, KnownPoint, KnownTrial, RowKey
 from latsearch.tracking.layout import MetricValue, RunSpec
@@ -34,14 +34,14 @@ class Publisher:
         written: runs created or changed so far.
     """
 
-    def __init__(self, study: Study, tracker: Tracker):
+    def __init__(self, study: Study, tracker: Tracker, attach: Attach | None = None):
         """Read what the store has."""
         self._study = study
         self._config = study.config
         self._tracker = tracker
         self._runs = tracker.runs
         self._findings = Findings(study.config, study.reference)
-        self._overview = Overview(study, tracker)
+        self._overview = Overview(study, tracker, attach)
         self._now = time.time()
         self.known = Known.read(tracker, study.name)
         self.written = 0
@@ -212,7 +212,9 @@ class Publisher:
 
     def _parent(self) -> str:
         if self.known.parent is None:
-            spec = layout.study_run(self._config, self._study.name, self._study.created)
+            spec = layout.study_run(
+                self._config, self._study.name, self._study.created, git_commit()
+            )
             [self.known.parent] = self._write([(None, spec)])
         return self.known.parent
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latsearch.search.storage import Study
+from latsearch.tracking.attachments import Attach
 from latsearch.tracking.location import is_server
 from latsearch.tracking.lock import PublisherLock
 from latsearch.tracking.publisher import Publisher
@@ -45,7 +46,9 @@ class PublishReport:
         return f"{self.uri.rstrip('/')}/{self.view}" if is_server(self.uri) else None
 
 
-def publish(study: Study, uri: str, artifacts: Path | None = None) -> PublishReport:
+def publish(
+    study: Study, uri: str, artifacts: Path | None = None, attach: Attach | None = None
+) -> PublishReport:
     """Make MLflow's copy of a study complete; where it is, nothing is written.
 
     Args:
@@ -53,6 +56,8 @@ def publish(study: Study, uri: str, artifacts: Path | None = None) -> PublishRep
         uri: tracking URI of the MLflow store.
         artifacts: folder for the artifacts of a new experiment; None for the store's own choice,
             which for an sqlite file is ``mlartifacts`` beside it.
+        attach: writes further files for the study's parent run into a folder, e.g. a report;
+            called where something has changed since the last time.
 
     Raises:
         UserError: MLflow does not know such a URI, or the experiment was deleted in it.
@@ -65,7 +70,7 @@ def publish(study: Study, uri: str, artifacts: Path | None = None) -> PublishRep
     with PublisherLock(study.folder, uri):
         for pause in (*_PAUSES, None):
             try:
-                publication = Publication(study, uri, artifacts)
+                publication = Publication(study, uri, artifacts, attach)
                 publication.update(settle=True)
                 return publication.report
             except STORE_ERRORS as error:
@@ -82,6 +87,7 @@ class Publication:
         study: the study.
         uri: tracking URI of the store.
         artifacts: folder for the artifacts of a new experiment.
+        attach: writes further files for the study's parent run into a folder.
         check: called before every request; raises to give up.
     """
 
@@ -89,7 +95,8 @@ class Publication:
         self,
         study: Study,
         uri: str,
-        artifacts: Path | None,
+        artifacts: Path | None = None,
+        attach: Attach | None = None,
         check: Callable[[], None] = lambda: None,
     ):
         prepare_environment()
@@ -98,7 +105,7 @@ class Publication:
         self._uri = uri
         self._name = study.name
         self._tracker = Tracker(uri, study.config.study, artifacts, check)
-        self._publisher = Publisher(study, self._tracker)
+        self._publisher = Publisher(study, self._tracker, attach)
 
     def update(self, *, settle: bool) -> None:
         """Publish what is new; with ``settle`` also what is only looked at now and then."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from latsearch.config import StudyConfig
+from latsearch.config import Space, StudyConfig
 from latsearch.plots import axis_pairs
 from latsearch.tracking.layout import DECISION, PARETO, RANK, STUDY_ID, TRIAL_ID
 
@@ -26,6 +26,7 @@ _MOST_RUNS = 1000
 _OBJECTIVES, _PARAMETERS = "latsearch-objectives", "latsearch-parameters"
 _FOLDED = ("val", "train", "pareto", "Model metrics", "System metrics")  # MLflow's own sections
 _CARD_HEIGHT = 400
+_SEARCHED = object()  # is equal to no value
 
 
 def view_key(study_id: str, view: str) -> str:
@@ -123,7 +124,7 @@ def _state(config: StudyConfig, search: str, order_by: str, *, ascending: bool) 
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": _charts(objectives, parameters),
+        "compareRunCharts": _charts(objectives, _everywhere(config.space)),
         "compareRunSections": [
             _section(_OBJECTIVES, "Trade-offs", columns=3),
             _section(_PARAMETERS, "Parameters", columns=2),
@@ -142,6 +143,15 @@ def _state(config: StudyConfig, search: str, order_by: str, *, ascending: bool) 
             "selectedXAxisMetricKey": "",
         },
     }
+
+
+def _everywhere(space: Space) -> list[str]:
+    """Parameters that every trial has: MLflow's parallel coordinates leave out other runs."""
+    return [
+        parameter.name
+        for parameter in space.parameters
+        if all(space.fixed.get(c.name, _SEARCHED) in c.values for c in parameter.conditions)
+    ]
 
 
 def _section(uuid: str, name: str, *, columns: int = 3, display: bool = True) -> dict[str, Any]:

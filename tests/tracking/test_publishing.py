@@ -146,6 +146,24 @@ def test_artifacts(mixed: SyntheticStudy, uri: str, tmp_path: Path) -> None:
     ]
 
 
+def test_further_files_are_attached_when_something_has_changed(
+    synthetic: SyntheticStudy, uri: str
+) -> None:
+    calls: list[str] = []
+
+    def attach(study: Study, folder: Path) -> None:
+        calls.append(study.name)
+        (folder / "report.html").write_text("<p>all of it</p>")
+
+    for _ in range(2):
+        synthetic.trial()
+        for _ in range(2):
+            report = publish(synthetic.study, uri, attach=attach)
+    assert calls == [synthetic.study.name] * 2
+    there = {file.path for file in MlflowClient(uri).list_artifacts(report.run_id)}
+    assert there == {"environment.json", "pareto", "report.html", "study.yaml"}
+
+
 def test_publishing_again_changes_nothing(mixed: SyntheticStudy, uri: str) -> None:
     publish(mixed.study, uri)
     before = database_rows(uri)
@@ -217,11 +235,11 @@ def _publish_and_die(folder: Path, uri: str, requests: int) -> None:
 
     study = Study.open(folder)
     with PublisherLock(folder, uri):
-        Publication(study, uri, None, check).update(settle=True)
+        Publication(study, uri, check=check).update(settle=True)
 
 
 def test_a_study_that_grows(synthetic: SyntheticStudy, uri: str) -> None:
-    publication = Publication(synthetic.study, uri, None)
+    publication = Publication(synthetic.study, uri)
     publication.update(settle=False)
     running = synthetic.start()
     synthetic.report(running, 1)

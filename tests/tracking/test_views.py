@@ -94,6 +94,18 @@ def test_charts_of_any_set_of_objectives(objectives: str, kinds: list[str]) -> N
     assert state["orderByAsc"] == (first == "latency")
 
 
+def test_parallel_coordinates_have_what_every_trial_has() -> None:
+    text = YAML.replace(
+        "  synapse: {choices: [delta, step]}\n",
+        "  hidden: {low: 8, high: 64, when: {network.family: mlp}}\n",
+    )
+    state = read_view(view_tags(parse_study(text), STUDY, 0)[PREFIX + view_key(STUDY, FRONT)])
+    [chart] = [c for c in state["compareRunCharts"] if c["type"] == "PARALLEL"]
+    assert "network.hidden" not in chart["selectedParams"]
+    assert "train.temperature" in chart["selectedParams"]  # train.loss is fixed to what it needs
+    assert "params.`network.hidden`" in state["selectedColumns"]
+
+
 def note_data(**changes: object) -> NoteData:
     point = OperatingPoint(
         trial=3,
