@@ -183,13 +183,13 @@ def _recommended(
             point = select(front, objectives, rule)
             chosen.setdefault((point.trial, point.row), []).append(rule)
     by_key = {(point.trial, point.row): point for point in front}
-    kept = {record.number: _has_weights(study, record) for record in records}
+    by_number = {record.number: record for record in records}
     return [
         Recommendation(
             rules=tuple(rules),
             point=by_key[key],
             error=standard_error(by_key[key].metrics["accuracy"], samples),
-            weights=kept[key[0]],
+            weights=_has_weights(study, by_number[key[0]]),
         )
         for key, rules in chosen.items()
     ]

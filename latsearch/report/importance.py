@@ -30,7 +30,7 @@ class Importance:
 def importance(
     knees: Sequence[Knee], parameters: Sequence[Parameter], objectives: Sequence[str]
 ) -> Importance:
-    """Importance of the parameters that every complete trial has.
+    """Importance of the parameters to each objective.
 
     Args:
         knees: of the complete trials.
@@ -44,49 +44,46 @@ def importance(
                 f"{len(knees)}."
             ]
         )
-    everywhere = [p for p in parameters if all(p.name in knee.params for knee in knees)]
-    missing = [
-        f"{p.name} is searched in some of the trials only." for p in parameters
-        if p not in everywhere
-    ]  # fmt: skip
-    shares = {}
+    shares, missing = {}, []
     for objective in objectives:
-        found = _ped_anova(knees, everywhere, objective)
+        found = _ped_anova(knees, parameters, objective)
         if found is None:
             missing.append(f"It cannot be told for {objective}: the trials do not differ enough.")
         else:
             shares[objective] = found
+    missing += [
+        f"{parameter.name} is searched in some of the trials only: its share is less certain."
+        for parameter in parameters
+        if shares and any(parameter.name not in knee.params for knee in knees)
+    ]
     return Importance(shares, missing)
 
 
 def _ped_anova(
     knees: Sequence[Knee], parameters: Sequence[Parameter], objective: str
 ) -> Mapping[str, float] | None:
-    """Shares by parameter, those of the largest first; None where they do not exist."""
+    """Shares by parameter, the largest first; None where nothing sets the better trials apart."""
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     from latsearch.search.distributions import distribution
 
     distributions = {p.name: distribution(p) for p in parameters}
-    measured = [knee for knee in knees if math.isfinite(knee.metrics[objective])]
     study = optuna.create_study(direction=OBJECTIVES[objective].direction)
     study.add_trials(
         [
             optuna.trial.create_trial(
-                params={name: knee.params[name] for name in distributions},
-                distributions=distributions,
+                params=dict(knee.params),
+                distributions={name: distributions[name] for name in knee.params},
                 value=knee.metrics[objective],
             )
-            for knee in measured
+            for knee in knees
+            if math.isfinite(knee.metrics[objective])
         ]
     )
-    if not distributions or len({knee.metrics[objective] for knee in measured}) < 2:
-        return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-        except (RuntimeError, ValueError):  # no trial is better than the others
-            return None
-    return found if all(math.isfinite(share) for share in found.values()) else None
+        warnings.simplefilter("ignore")  # that it is experimental, or that all shares are 0
+        evaluator = PedAnovaImportanceEvaluator()
+        found = get_param_importances(study, evaluator=evaluator, normalize=False)
+    total = sum(found.values())
+    return {name: value / total for name, value in found.items()} if total > 0 else None

@@ -77,7 +77,7 @@ def report_page(content: Content) -> str:
     assert loader is not None
     scripts = [get_plotlyjs(), loader.get_source(environment, "report.js")[0]]
     style = loader.get_source(environment, "report.css")[0]
-    page = environment.get_template("report.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         content=content,
         charts=charts,
         chart_json=_script_json([chart.to_json() for group in charts.values() for chart in group]),
@@ -99,7 +99,6 @@ def report_page(content: Content) -> str:
         most_quiet=MOST_QUIET_LINES,
         rule_words=_RULE_WORDS,
     )
-    return page
 
 
 def front_data(content: Content) -> FrontData:

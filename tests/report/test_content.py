@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from latsearch.config import DataConfig, Parameter
@@ -62,17 +64,28 @@ def test_the_parameter_that_matters_is_found() -> None:
 
 
 def test_why_importance_is_missing() -> None:
-    few = importance(knees(FEWEST_TRIALS - 1), (RATE,), ("accuracy",))
+    few = importance(knees(FEWEST_TRIALS - 1), (RATE, SIZE), ("accuracy",))
     assert few.shares == {}
     assert few.missing == ["Importance needs at least 10 complete trials; there are 9."]
-    same = importance(knees(12), (RATE,), ("accuracy", "latency"))
+    same = importance(knees(12), (RATE, SIZE), ("accuracy", "latency"))
     assert set(same.shares) == {"accuracy"}
     assert "latency" in same.missing[0]
 
 
-def test_a_parameter_that_some_trials_lack_has_none() -> None:
+def test_a_parameter_that_some_trials_lack_is_told() -> None:
     some = knees(20)
     some[3] = Knee(3, some[3].metrics, {"train.lr": 0.5})
     found = importance(some, (RATE, SIZE), ("accuracy",))
-    assert set(found.shares["accuracy"]) == {"train.lr"}
-    assert found.missing == ["network.width is searched in some of the trials only."]
+    assert set(found.shares["accuracy"]) == {"train.lr", "network.width"}
+    assert found.missing == [
+        "network.width is searched in some of the trials only: its share is less certain."
+    ]
+
+
+@pytest.mark.parametrize("accuracies", [[0.5] * 12, [math.nan] * 12, [math.nan] * 11 + [0.5]])
+def test_trials_that_do_not_differ(accuracies: list[float]) -> None:
+    same = [
+        Knee(number, {"accuracy": value}, {"train.lr": number / 12})
+        for number, value in enumerate(accuracies)
+    ]
+    assert importance(same, (RATE,), ("accuracy",)).shares == {}

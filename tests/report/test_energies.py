@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from latsearch.config import PROFILES
 from latsearch.config.energy import EnergyProfile
 from latsearch.objectives import DecisionCurve, EpochReport
-from latsearch.report.energies import energies, encoder_energy, repriced
+from latsearch.report.energies import encoder_energy, energies, repriced
 from latsearch.search.results import operating_points
 from latsearch.search.trials import TrialRecord, TrialState
 
