@@ -131,7 +131,7 @@ def run(
             finished = _search(study, splits, options, watch, publisher)
     status = study_status(study)
     records = study.trials()
-    if finished and not any(record.state is TrialState.COMPLETE for record in records):
+    if finished and all(record.state is TrialState.FAILED for record in records):
         reasons = {record.reason for record in records if record.reason}
         raise StudyFailed(f"{folder}: every trial failed: {'; '.join(sorted(reasons)[:3])}")
     return RunResult(folder, status, study_front(study, records), finished, aside)

@@ -30,6 +30,7 @@ def test_digits() -> None:
     assert [parameter.name for parameter in loaded.space.parameters] == [
         "network.family",
         "network.timesteps",
+        "network.stem_stride",
         "network.width",
         "network.hidden",
         "network.downsampling",
