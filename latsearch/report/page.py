@@ -177,7 +177,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         ("front", _front_words(content.front)),
         ("hypervolume", f"{status.hypervolume:.4g} from the reference point {at}{log}"),
         ("search took", duration(status.seconds)),
-        ("created", _date(content.created)),
+        ("created", f"{_date(content.created)}; reported by latsearch {__version__}"),
     ]
 
 

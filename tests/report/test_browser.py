@@ -119,6 +119,14 @@ def test_hovering_shows_the_configuration(opened: Reader, content: Content) -> N
         assert part in hover.text_content()
 
 
+def test_no_button_uploads_the_data(opened: Reader) -> None:
+    titles = opened.page.eval_on_selector_all(
+        ".modebar-btn", "buttons => buttons.map(button => button.dataset.title)"
+    )
+    assert "Zoom in" in titles
+    assert not [title for title in titles if "share" in title.lower() or "cloud" in title.lower()]
+
+
 def test_the_table_is_sorted_and_filtered(opened: Reader, content: Content) -> None:
     page = opened.page
 

@@ -29,7 +29,17 @@
       yaxis: axis(layout.yaxis ?? {}),
       dragmode: touch ? false : "zoom",
       font: { family: "system-ui, sans-serif", size: narrow.matches ? 11 : 13, color: color("--text") },
-      hoverlabel: { align: "left", bgcolor: color("--card"), font: { color: color("--text") } },
+      hoverlabel: {
+        align: "left",
+        bgcolor: color("--card"),
+        bordercolor: color("--line"),
+        font: { family: "system-ui, sans-serif", color: color("--text") },
+      },
+      modebar: {
+        bgcolor: "rgba(0,0,0,0)",
+        color: color("--quiet"),
+        activecolor: color("--text"),
+      },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
     };
@@ -53,6 +63,8 @@
 
   const config = {
     displaylogo: false,
+    showSendToCloud: false, // a button that uploads the data, shown by default
+    plotlyServerURL: "",
     responsive: true,
     displayModeBar: touch ? false : "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
