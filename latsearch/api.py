@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from latsearch.data import Splits
     from latsearch.evaluation import LoadedNetwork
     from latsearch.planning import Plan
+    from latsearch.search.engine import LocalRay
     from latsearch.tracking import PublishReport
 
 _LOGGER = logging.getLogger("latsearch")
@@ -126,9 +127,10 @@ def run(
     _make(folder)
     with DriverLock(folder):
         aside = put_aside(folder) if options.fresh else None
-        study = _open_or_create(folder, config, splits)
-        with _publisher(study, options, warn) as publisher:
-            finished = _search(study, splits, options, watch, publisher)
+        with _executor(options, splits) as executor:
+            study = _open_or_create(folder, config, splits, executor)
+            with _publisher(study, options, warn) as publisher:
+                finished = _search(study, splits, options, watch, publisher, executor)
     status = study_status(study)
     records = study.trials()
     if finished and all(record.state is TrialState.FAILED for record in records):
@@ -321,11 +323,28 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _open_or_create(folder: Path, config: StudyConfig, splits: Splits) -> Study:
+@contextmanager
+def _executor(options: RunOptions, splits: Splits) -> Iterator[LocalRay | None]:
+    """Ray, not yet started; None where the search runs in this process."""
+    if options.workers == 0:
+        yield None
+        return
+    from latsearch.search.engine import LocalRay
+
+    size = splits.train.images.nbytes + splits.validation.images.nbytes
+    with LocalRay(size) as ray:
+        yield ray
+
+
+def _open_or_create(
+    folder: Path, config: StudyConfig, splits: Splits, executor: LocalRay | None
+) -> Study:
     if Study.exists(folder):
         study = Study.open(folder, drive=True)
         study.adopt(config)
         return study
+    if executor is not None:
+        executor.start()  # beside the import of torch
     from latsearch.search.reference import reference_point
 
     return Study.create(folder, config, reference_point(config, splits))
@@ -344,7 +363,12 @@ def _publisher(
 
 
 def _search(
-    study: Study, splits: Splits, options: RunOptions, watch: Watch | None, observer: Observer
+    study: Study,
+    splits: Splits,
+    options: RunOptions,
+    watch: Watch | None,
+    observer: Observer,
+    executor: LocalRay | None,
 ) -> bool:
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
@@ -353,26 +377,20 @@ def _search(
     )
     search = Search(study, sampler)
     search.observe(observer)
-    if not search.done:
-        _carry_out(search, study, splits, options, watch)
-    if search.done and search.exhausted:
-        study.note_exhausted()
-    return search.done
-
-
-def _carry_out(
-    search: Search, study: Study, splits: Splits, options: RunOptions, watch: Watch | None
-) -> None:
-    """Run what is left of the search, on Ray or in this process."""
 
     def view(workers: int) -> AbstractContextManager[Observer]:
         return watch(study, search, workers) if watch else nullcontext(_ignore)
 
     deadline = None if options.hours is None else time.monotonic() + 3600 * options.hours
-    if options.workers == 0:
+    if search.done:
+        pass
+    elif executor is None:
         _search_inline(search, study, splits, view, deadline)
     else:
-        _search_on_ray(search, study, splits, options.workers, view, deadline)
+        _search_on_ray(search, study, splits, executor, options.workers, view, deadline)
+    if search.done and search.exhausted:
+        study.note_exhausted()
+    return search.done
 
 
 View = Callable[[int], AbstractContextManager[Observer]]
@@ -394,23 +412,23 @@ def _search_on_ray(
     search: Search,
     study: Study,
     splits: Splits,
+    executor: LocalRay,
     workers: int | None,
     view: View,
     deadline: float | None,
 ) -> None:
-    from latsearch.search.engine import ray_cluster, run_on_ray
+    from latsearch.search.engine import run_on_ray
     from latsearch.search.worker import settings_for
 
-    config = study.config
-    size = splits.train.images.nbytes + splits.validation.images.nbytes
-    with ray_cluster(config, workers, size) as resources, view(resources.workers) as observer:
+    resources = executor.resources(study.config, workers)
+    with view(resources.workers) as observer:
         search.observe(observer)
         run_on_ray(
             search,
             splits,
             settings_for(study),
             resources,
-            timeout=config.run.timeout,
+            timeout=study.config.run.timeout,
             deadline=deadline,
         )
 

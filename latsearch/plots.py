@@ -120,7 +120,13 @@ def front_page(data: FrontData) -> str:
             full_html=False,
             include_plotlyjs=index == 0,
             div_id=f"front-{index}",
-            config={"displaylogo": False, "responsive": True},
+            # plotly's toolbar would offer to upload the figures
+            config={
+                "displaylogo": False,
+                "responsive": True,
+                "showSendToCloud": False,
+                "plotlyServerURL": "",
+            },
         )
         for index, figure in enumerate(figures)
     ]

@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints in spite of verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; we bound them ourselves
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they take 5 ms and 150 kB of memory a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C has to reach us
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Ray's experiment snapshot is never read
@@ -59,18 +61,57 @@ class Resources:
     workers: int
 
 
-@contextmanager
-def ray_cluster(config: StudyConfig, workers: int | None, data_bytes: int) -> Iterator[Resources]:
-    """Start Ray on this machine, and stop it again.
+class LocalRay:
+    """Ray on this machine for the life of the context, from `start` on.
+
+    It takes seconds to start, as does importing torch: `start` returns at once, `resources` waits.
 
     Args:
-        config: the study.
-        workers: trials at a time; None for as many as fit.
         data_bytes: size of the data that go to shared memory.
-
-    Raises:
-        UserError: a trial, or the wanted number of them, does not fit this machine.
     """
+
+    def __init__(self, data_bytes: int):
+        self._data_bytes = data_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray start")
+        self._started: Future[None] | None = None
+
+    def __enter__(self) -> LocalRay:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(wait=True)
+        if self._started is not None:
+            ray.shutdown()
+
+    def start(self) -> None:
+        """Start Ray in the background, unless that was done already.
+
+        Raises:
+            UserError: the process uses Ray for something else.
+        """
+        if self._started is not None:
+            return
+        if ray.is_initialized():
+            raise UserError("this process uses Ray already: call ray.shutdown() before a search")
+        self._started = self._thread.submit(_start, self._data_bytes)
+
+    def resources(self, config: StudyConfig, workers: int | None) -> Resources:
+        """What a trial takes of this machine, and how many run at a time; waits for Ray.
+
+        Args:
+            config: the study.
+            workers: trials at a time; None for as many as fit.
+
+        Raises:
+            UserError: a trial, or the wanted number of them, does not fit this machine.
+        """
+        self.start()
+        assert self._started is not None
+        self._started.result()
+        return _fit(config, workers, ray.cluster_resources())
+
+
+def _start(data_bytes: int) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     ray.init(
         address="local",
@@ -79,10 +120,6 @@ def ray_cluster(config: StudyConfig, workers: int | None, data_bytes: int) -> It
         logging_level=logging.CRITICAL,
         object_store_memory=data_bytes + _OBJECT_STORE,
     )
-    try:
-        yield _fit(config, workers, ray.cluster_resources())
-    finally:
-        ray.shutdown()
 
 
 def _fit(config: StudyConfig, workers: int | None, there: dict[str, float]) -> Resources:

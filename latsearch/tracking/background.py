@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from latsearch.search.driver import TrialStarted
 from latsearch.search.storage import Study
 from latsearch.tracking.attachments import Attach
 from latsearch.tracking.location import failure, shown_uri
@@ -73,8 +74,12 @@ class BackgroundPublisher:
         return self
 
     def __call__(self, event: object) -> None:
-        """Note that there is something to publish."""
-        self._wake.set()
+        """Note that there is something to publish; the first time not before a first report.
+
+        While the workers start, importing mlflow here would take their cores.
+        """
+        if not isinstance(event, TrialStarted):
+            self._wake.set()
 
     def __exit__(
         self,
