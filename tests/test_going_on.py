@@ -171,6 +171,7 @@ def test_a_killed_worker_costs_an_attempt_and_not_the_trial(folder: Path) -> Non
     assert sorted(first.log) == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_a_hung_worker_is_noticed(folder: Path) -> None:
     space = folder / "tiny.yaml"
     space.write_text(SPACE.replace("checkpoint_every: 3", "checkpoint_every: 3, timeout: 15s"))
@@ -196,6 +197,7 @@ def test_time_that_is_up_pauses_the_study(folder: Path) -> None:
     assert len(records(folder)) <= 2 or all(r.state.finished for r in records(folder))
 
 
+@pytest.mark.slow
 def test_one_worker_and_one_seed_give_one_study(folder: Path, tmp_path: Path) -> None:
     """On Ray, in this process, and cut in two: bit by bit the same curves."""
     for name, words in (
