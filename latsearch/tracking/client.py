@@ -63,6 +63,9 @@ class Runs(Protocol):
     def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts."""
 
+    def optimize(self) -> None:
+        """Have the store answer quickly after much was written."""
+
 
 class ClientRuns:
     """The runs of an experiment in any store, written one by one, ``check`` called before each."""
@@ -140,6 +143,9 @@ class ClientRuns:
         """Add the files of a folder to a run's artifacts."""
         self._check()
         self._client.log_artifacts(run_id, str(folder), path)
+
+    def optimize(self) -> None:
+        """Leave it to the server's database."""
 
 
 class Tracker:

@@ -47,7 +47,7 @@ class Findings:
             self._rank()
 
     def published(self, record: TrialRecord) -> list[OperatingPoint]:
-        """The rows of an ended trial that are published: what its hypervolume hangs on."""
+        """The points of an ended trial that are published, at most `MOST_POINTS`."""
         rows = self._published[record.number]
         return [point for point in self._points(record) if point.row in rows]
 
@@ -62,8 +62,6 @@ class Findings:
 
     def _take_one(self, record: TrialRecord, time: int) -> None:
         points = self._points(record)
-        chosen = thinned(points, self._objectives, self._reference, MOST_POINTS)
-        self._published[record.number] = frozenset(point.row for point in chosen)
         if points:
             self._keys += [(point.trial, point.row) for point in points]
             self._losses.append(point_losses(points, self._objectives))
@@ -73,9 +71,22 @@ class Findings:
             # in the order of all trials, as of equal points the first is on the front
             candidates = sorted([*self.front, *points], key=lambda p: (p.trial, p.row))
             self.front = front(candidates, self._objectives)
+        self._published[record.number] = frozenset(point.row for point in self._choose(points))
         volume = hypervolume(self.front, self._objectives, self._reference)
         step = len(self.progress) + 1
         self.progress.append(Progress(step, time, len(self.front), volume))
+
+    def _choose(self, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+        """Which of a trial's points to publish: those on the front first."""
+        members = {(point.trial, point.row) for point in self.front}
+        on_front = [point for point in points if (point.trial, point.row) in members]
+        rest = [point for point in points if (point.trial, point.row) not in members]
+        chosen = self._thin(on_front, MOST_POINTS)
+        return chosen + self._thin(rest, MOST_POINTS - len(chosen))
+
+    def _thin(self, points: Sequence[OperatingPoint], most: int) -> list[OperatingPoint]:
+        """At most so many points, those that the hypervolume hangs on."""
+        return thinned(points, self._objectives, self._reference, most) if most else []
 
     def _points(self, record: TrialRecord) -> list[OperatingPoint]:
         return operating_points([record], self._objectives, self._config.constraints)

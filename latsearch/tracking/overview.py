@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PICTURES = "1"  # how the pictures are drawn: another number has them drawn anew
 _MOST_STUDIES = 15  # of an experiment that have views: MLflow takes some forty
 _NOTE_ROWS = 8
+_PAGE = 100  # runs that MLflow's pages load at a time
 
 
 class Overview:
@@ -130,10 +131,13 @@ def _summary(findings: Findings, records: Sequence[TrialRecord], planned: int) -
     if not front:
         return text + "; nothing is on the front yet"
     volume = findings.progress[-1].hypervolume
-    return (
-        f"{text}; {len(front)} operating points of {len({point.trial for point in front})} "
+    text += (
+        f"; {len(front)} operating points of {len({point.trial for point in front})} "
         f"networks are on the front, hypervolume {volume:.4g}"
     )
+    if len(front) > _PAGE:
+        text += f"; MLflow's charts show the first {_PAGE} runs, the interactive plots show all"
+    return text
 
 
 def _fingerprint(folder: Path, ended: int) -> str:

@@ -45,6 +45,7 @@ class Publisher:
         self._now = time.time()
         self.known = Known.read(tracker, study.name)
         self.written = 0
+        self._optimized = 0
         for run_id in self.known.spare:
             tracker.delete(run_id)
 
@@ -70,6 +71,9 @@ class Publisher:
             self._upload_checkpoints(records)
             self._overview.attach(self.known, self._findings)
             self._end_study(parent, records)
+            if self.written > self._optimized:
+                self._runs.optimize()
+                self._optimized = self.written
         self._overview.show(self.known, self._findings, records)
 
     # --- trials and their operating points ------------------------------------------------------

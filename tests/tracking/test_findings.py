@@ -82,6 +82,19 @@ def test_at_most_sixteen_points_of_a_trial(synthetic: SyntheticStudy) -> None:
     assert {p.row for p in points} <= {p.row for p in findings.front}
 
 
+def test_what_is_on_the_front_is_published_first(synthetic: SyntheticStudy) -> None:
+    synthetic.rows = 40
+    findings = Findings(synthetic.config, synthetic.study.reference)
+    for _ in range(6):
+        synthetic.trial()
+        record = synthetic.study.trials()[-1]
+        findings.take([record], 0)
+        published = {point.row for point in findings.published(record)}
+        on_front = {point.row for point in findings.front if point.trial == record.number}
+        assert len(published) <= MOST_POINTS
+        assert on_front <= published or published <= on_front
+
+
 def test_failed_and_running_trials(synthetic: SyntheticStudy) -> None:
     failed = synthetic.start()
     synthetic.fail(failed)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -309,6 +310,15 @@ def test_a_fresh_study_of_the_same_name_gets_its_own_parent(
     assert first.experiment_id == later.experiment_id
     assert first.run_id != later.run_id
     assert first.view != later.view
+
+
+def test_sorted_searches_of_a_large_store_are_quick(synthetic: SyntheticStudy, uri: str) -> None:
+    publish(synthetic.study, uri)
+    synthetic.trial()
+    publish(synthetic.study, uri)
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+        analyzed = {row[0] for row in database.execute("SELECT tbl FROM sqlite_stat1")}
+    assert {"runs", "tags", "latest_metrics"} <= analyzed
 
 
 def test_runs_that_were_created_twice_are_removed(synthetic: SyntheticStudy, uri: str) -> None:
