@@ -1,0 +1,46 @@
+"""Commands about the machine and its data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from latsearch.cli.output import RUNS, open_console
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def datasets(as_json: bool) -> None:
+    """List the data sets that are known, which are present, and how to get the others."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from latsearch.data import catalogue
+
+    known = catalogue()
+    if as_json:
+        click.echo(json.dumps([asdict(info) for info in known], indent=1, default=str))
+        return
+    table = Table("name", "images", "classes", "where", box=None, pad_edge=False)
+    for info in known:
+        size = f"{info.train + info.test:,} of {'x'.join(map(str, info.shape))}"
+        where = str(info.folder) if info.folder else f"missing; {info.how_to_get}"
+        table.add_row(info.name, size, str(info.classes), where)
+    open_console().print(table)
+
+
+@click.command()
+@RUNS
+def doctor(runs: Path) -> None:
+    """Check what a search needs: versions, devices, compiler, Ray, data, folders."""
+    from latsearch.doctor import examine
+
+    findings = examine(runs)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.good else 'LOOK'} {finding.what:<22} {finding.found}")
+    if any(finding.fatal for finding in findings):
+        sys.exit(1)

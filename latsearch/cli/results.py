@@ -1,0 +1,156 @@
+"""Commands that show and choose what a search has found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from latsearch.cli.output import RUN, RUNS, open_console, print_front
+from latsearch.errors import UserError
+
+if TYPE_CHECKING:
+    from latsearch.selection import Rule
+
+
+@click.command()
+@RUN
+@RUNS
+@click.option("--where", metavar="EXPR", help="Keep rows such as 'latency <= 1.5'.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows as CSV.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="... or as JSON.")
+def front(
+    run: str, runs: Path, where: str | None, csv_file: Path | None, json_file: Path | None
+) -> None:
+    """Show the front of the study RUN: one row an operating point."""
+    from latsearch import api
+    from latsearch.reporting import point_row, row_columns, write_csv, write_json
+    from latsearch.runs import find_study
+    from latsearch.search.storage import Study
+
+    points = api.front(run, where, runs)
+    config = Study.open(find_study(run, runs)).config
+    rows = [point_row(point, config) for point in points]
+    try:
+        if csv_file:
+            write_csv(rows, row_columns(config), csv_file)
+        if json_file:
+            write_json(rows, json_file)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    if not csv_file and not json_file:
+        print_front(find_study(run, runs), open_console(), where)
+
+
+@click.command()
+@RUN
+@RUNS
+@click.option("--where", metavar="EXPR", help="Choose among rows such as 'latency <= 1.5'.")
+@click.option("--knee", "rule", flag_value="knee", default="knee", help="Best trade-off (default).")
+@click.option("--most-accurate", "rule", flag_value="most-accurate", help="Highest accuracy.")
+@click.option("--fastest", "rule", flag_value="fastest", help="Lowest latency.")
+@click.option("--least-energy", "rule", flag_value="least-energy", help="Lowest energy.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def select(run: str, runs: Path, where: str | None, rule: Rule, as_json: bool) -> None:
+    """Choose one operating point of the front of the study RUN."""
+    from latsearch import api
+    from latsearch.reporting import json_row
+
+    chosen = api.select(run, rule, where, runs)
+    if as_json:
+        click.echo(json.dumps(json_row(chosen), indent=1))
+        return
+    for name, value in chosen.items():
+        if value is not None:
+            shown = f"{value:.6g}" if isinstance(value, float) else value
+            click.echo(f"{name:<24} {shown}")
+
+
+@click.command()
+@click.argument("file", metavar="FILE.npz", type=click.Path(path_type=Path))
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the curve as CSV.")
+def curve(file: Path, csv_file: Path | None) -> None:
+    """Show the decision curve of any network from its output potentials.
+
+    FILE.npz holds `potentials` [T, B, K] and `labels` [B]; `energy` [T, B] in nJ if measured.
+    """
+    from latsearch import api
+    from latsearch.objectives import NUMERIC_COLUMNS
+    from latsearch.reporting import write_csv
+    from latsearch.tables import curve_scatter, curve_table
+
+    found = api.curve(file)
+    if csv_file:
+        write_csv(found.rows(), (*NUMERIC_COLUMNS, "kind"), csv_file)
+        return
+    console = open_console()
+    for line in curve_scatter(found):
+        console.print(line, highlight=False, markup=False)
+    console.print(curve_table(found))
+
+
+@click.command()
+@click.argument("studies", metavar="RUN RUN ...", nargs=-1, required=True)
+@RUNS
+def compare(studies: tuple[str, ...], runs: Path) -> None:
+    """Compare the fronts of several studies: volume, coverage, accuracy within limits."""
+    from latsearch import api
+    from latsearch.tables import comparison_tables
+
+    console = open_console()
+    for part in comparison_tables(api.compare(studies, runs)):
+        console.print(part)
+
+
+@click.command()
+@RUN
+@RUNS
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to [default: report.html in the study's folder].",
+)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the front too.")
+def report(run: str, runs: Path, out: Path | None, png: Path | None) -> None:
+    """Write all about the study RUN into one HTML file that needs no network."""
+    from latsearch import api
+
+    written = api.report(run, out, png, runs)
+    click.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if png is not None:
+        click.echo(png)
+
+
+@click.command()
+@RUN
+@RUNS
+@click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
+def publish(run: str, runs: Path, to: str | None) -> None:
+    """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""
+    from latsearch import api
+
+    report = api.publish(run, to, runs)
+    click.echo(
+        f"{report.uri} has {report.trials} trials and {report.points} operating points of {run} "
+        f"({report.written} written now)"
+    )
+    click.echo(report.url or f"next:  latsearch ui {run} --runs {runs}")
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@RUNS
+@click.option("--uri", help="MLflow tracking URI [default: the runs folder's own store].")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(run: str | None, runs: Path, uri: str | None, port: int) -> None:
+    """Serve MLflow's UI on 127.0.0.1 and say where the study RUN's front is."""
+    from latsearch.runs import find_study
+    from latsearch.search.storage import Study
+    from latsearch.tracking import serve_ui
+
+    study = Study.open(find_study(run, runs)) if run else None
+    if study is not None:
+        uri = uri or study.config.tracking.uri
+    serve_ui(runs, uri, port, click.echo, study)
