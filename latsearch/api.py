@@ -331,7 +331,7 @@ def _executor(options: RunOptions, splits: Splits) -> Iterator[LocalRay | None]:
         return
     from latsearch.search.engine import LocalRay
 
-    size = splits.train.images.nbytes + splits.validation.images.nbytes
+    size = splits.train.pixels.nbytes + splits.validation.pixels.nbytes
     with LocalRay(size) as ray:
         yield ray
 
@@ -347,7 +347,9 @@ def _open_or_create(
         executor.start()  # beside the import of torch
     from latsearch.search.reference import reference_point
 
-    return Study.create(folder, config, reference_point(config, splits))
+    study = Study.create(folder, config, reference_point(config, splits))
+    study.note_validation_samples(len(splits.validation))
+    return study
 
 
 def _publisher(

@@ -27,9 +27,10 @@ def datasets(as_json: bool) -> None:
         return
     table = Table("name", "images", "classes", "where", box=None, pad_edge=False)
     for info in known:
-        size = f"{info.train + info.test:,} of {'x'.join(map(str, info.shape))}"
+        count = f"{info.train + info.test:,}" if info.train and info.test else "any number"
+        shape = f" of {'x'.join(map(str, info.shape))}" if info.shape else ""
         where = str(info.folder) if info.folder else f"missing; {info.how_to_get}"
-        table.add_row(info.name, size, str(info.classes), where)
+        table.add_row(info.name, count + shape, str(info.classes or "any"), where)
     open_console().print(table)
 
 

@@ -22,7 +22,23 @@ if TYPE_CHECKING:  # the models themselves are made at run time
 else:
     NetworkSection, TrainSection = NetworkSpace, TrainSpace
 
-DatasetName = Literal["digits", "fashion-mnist", "cifar10", "cifar100"]
+DatasetName = Literal[
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "tiny-imagenet",
+    "image-folder",
+    "numpy",
+    "custom",
+    "nmnist",
+    "cifar10-dvs",
+    "dvs-gesture",
+    "shd",
+    "event-folder",
+]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 ObjectiveName = Literal["accuracy", "latency", "energy"]
 

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latsearch.data.known import Dataset, LoadOptions
+from latsearch.data.locating import present_file
+from latsearch.data.splits import Samples
 from latsearch.errors import DataError
 
 _UNSIGNED_BYTES = 8  # idx's code of the element type
@@ -59,3 +62,29 @@ def _content(file: Path) -> bytes:
         raise DataError(f"{file} is damaged ({error}); replace it") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def read_pairs(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
+    """Training and test samples of a set of the MNIST family.
+
+    Raises:
+        DataError: a file cannot be read or is damaged, or images and labels do not fit together.
+    """
+    return _pair(folder, "train"), _pair(folder, "t10k")
+
+
+def _pair(folder: Path, part: str) -> Samples:
+    """The images and labels of ``train`` or ``t10k``."""
+    images, labels = (
+        present_file(folder, f"{part}-{kind}-ubyte", gz=True)
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    assert images is not None  # `locate` has seen both
+    assert labels is not None
+    pixels, targets = read_idx(images, 3), read_idx(labels, 1)
+    if len(pixels) != len(targets):
+        raise DataError(
+            f"{labels} has {len(targets)} labels for the {len(pixels)} images of {images.name}; "
+            "replace both"
+        )
+    return Samples(pixels[:, None], targets.astype(np.int64))

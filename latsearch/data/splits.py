@@ -1,8 +1,10 @@
-"""Images and labels of a data set, split for training, validation and the final test."""
+"""Images or event frames with their labels, split for training, validation and the final test."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +12,49 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images with their labels, in memory.
+    """Images or event frames with their labels.
 
     Attributes:
-        images: ``[N, C, H, W]`` uint8.
+        pixels: images ``[M, C, H, W]`` or event frames ``[M, T, P, H, W]`` (counts, at most 255),
+            uint8; often a file mapped into memory, which every process of a machine shares.
         labels: ``[N]`` int64, 0..classes - 1.
+        rows: ``[N]``, which of the pixels these samples are, in order; None: all of them.
+        bin_ends: ``[N, T]`` float32, end of each frame's bin in ms of recording; None for images.
     """
 
-    images: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    rows: NDArray[np.intp] | None = None
+    bin_ends: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        if self.pixels.ndim not in (4, 5) or self.pixels.dtype != np.uint8:
             raise ValueError(
-                f"images must be [N, C, H, W] uint8, got {self.images.shape} {self.images.dtype}"
+                "images must be [N, C, H, W] uint8, event frames [N, T, P, H, W] uint8, "
+                f"got {self.pixels.shape} {self.pixels.dtype}"
             )
-        if self.labels.shape != self.images.shape[:1]:
-            raise ValueError(f"{len(self.images)} images, but labels of shape {self.labels.shape}")
+        count = len(self.pixels) if self.rows is None else len(self.rows)
+        if self.labels.shape != (count,):
+            raise ValueError(f"{count} images, but labels of shape {self.labels.shape}")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The samples' pixels ``[N, ...]``: a copy where they are rows of a larger array."""
+        return self.pixels if self.rows is None else self.pixels[self.rows]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's pixels."""
+        return self.pixels.shape[1:]
+
+    def take(self, indices: NDArray[np.intp]) -> Samples:
+        """The samples at ``indices``; their pixels are not copied."""
+        rows = indices if self.rows is None else self.rows[indices]
+        ends = None if self.bin_ends is None else self.bin_ends[indices]
+        return Samples(self.pixels, self.labels[indices], rows, ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +69,7 @@ class Splits:
         classes: number of classes.
         mean: mean of the training pixels by channel, on the scale 0..1.
         std: their standard deviation by channel, on the scale 0..1.
+        binned: makes the splits with T frames a recording, for event data; None for images.
     """
 
     name: str
@@ -53,13 +79,28 @@ class Splits:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    binned: Callable[[int], Splits] | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of an image."""
-        channels, height, width = self.train.images.shape[1:]
+        """``(C, H, W)`` of an image, ``(P, H, W)`` of an event frame."""
+        channels, height, width = self.train.sample_shape[-3:]
         return channels, height, width
+
+    @property
+    def events(self) -> bool:
+        """Whether the samples are recordings of an event camera, not images."""
+        return len(self.train.sample_shape) == 4
+
+    def at(self, timesteps: int) -> Splits:
+        """The splits for networks of T timesteps: event data binned to T frames."""
+        return self if self.binned is None else self.binned(timesteps)
 
     def without_test(self) -> Splits:
         """The same splits as a search may see them."""
-        return replace(self, test=None)
+        binned = None if self.binned is None else partial(_bin_without_test, self.binned)
+        return replace(self, test=None, binned=binned)
+
+
+def _bin_without_test(binned: Callable[[int], Splits], timesteps: int) -> Splits:
+    return binned(timesteps).without_test()

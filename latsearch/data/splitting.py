@@ -34,9 +34,9 @@ def split(config: DataConfig, train: Samples, test: Samples, classes: int) -> Sp
         _check_subset(config.train_samples, len(rest), classes)
         seed = (config.split_seed, _SUBSET)
         rest = rest[stratified(train.labels[rest], config.train_samples, seed)]
-    used = take(train, rest)
-    mean, std = statistics(used.images)
-    return Splits(config.name, used, take(train, validation), test, classes, mean, std)
+    used = train.take(rest)
+    mean, std = statistics(used)
+    return Splits(config.name, used, train.take(validation), test, classes, mean, std)
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> Indices:
@@ -66,22 +66,15 @@ def stratified(labels: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> 
     return np.sort(np.concatenate([np.empty(0, dtype=np.intp), *chosen]))
 
 
-def take(samples: Samples, indices: Indices) -> Samples:
-    """The samples at ``indices``, copied."""
-    return Samples(samples.images[indices], samples.labels[indices])
-
-
-def statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels by channel, on the scale 0..1.
-
-    Args:
-        images: ``[N, C, H, W]``.
-    """
-    channels = images.shape[1]
+def statistics(samples: Samples) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels by channel, on the scale 0..1."""
+    rows = np.arange(len(samples)) if samples.rows is None else samples.rows
+    channels = samples.sample_shape[-3]
     counts = np.zeros((channels, 256))  # exact: the 256 values are counted, not summed
-    for start in range(0, len(images), _CHUNK):
+    for start in range(0, len(rows), _CHUNK):
+        chunk = samples.pixels[rows[start : start + _CHUNK]]
         for channel in range(channels):
-            pixels = images[start : start + _CHUNK, channel].ravel()
+            pixels = chunk[..., channel, :, :].ravel()
             counts[channel] += np.bincount(pixels, minlength=256)
     share = counts / counts.sum(axis=1, keepdims=True)
     scale = np.arange(256) / 255

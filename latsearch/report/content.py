@@ -111,7 +111,7 @@ def gather(study: Study) -> Content:
     findings.take(records, time.time())
     points = operating_points(records, objectives, config.constraints)
     off = [point for point in points if findings.ranks[point.trial, point.row] > 1]
-    samples = validation_samples(config.data)
+    samples = study.validation_samples or validation_samples(config.data)
     return Content(
         folder=str(study.folder),
         config=config,
@@ -131,9 +131,9 @@ def gather(study: Study) -> Content:
 
 
 def validation_samples(data: DataConfig) -> int:
-    """Number of samples that the accuracies were measured on."""
-    part = data.validation
-    return round(part * DATASETS[data.name].train) if part < 1 else int(part)
+    """Number of samples that the accuracies were measured on, for studies that did not note it."""
+    part, train = data.validation, DATASETS[data.name].info.train
+    return round(part * train) if part < 1 and train else max(1, int(part))
 
 
 def standard_error(accuracy: float, samples: int) -> float:

@@ -77,6 +77,15 @@ class Study:
         """Note that every point of the space has its trial."""
         self._study.set_user_attr("exhausted", True)
 
+    @property
+    def validation_samples(self) -> int | None:
+        """Number of samples that accuracies are measured on; None where nobody noted it."""
+        return self._study.user_attrs.get("validation_samples")
+
+    def note_validation_samples(self, count: int) -> None:
+        """Note on how many samples accuracies are measured."""
+        self._study.set_user_attr("validation_samples", count)
+
     # --- making and opening ---------------------------------------------------------------------
 
     @classmethod

@@ -350,7 +350,7 @@ def test_what_is_there_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("downloaded")
 
-    monkeypatch.setattr("latsearch.data.images.fetch", refuse)
+    monkeypatch.setattr("latsearch.data.image_sets.fetch", refuse)
     write_fashion(tmp_path)
     load(config("fashion-mnist", tmp_path), download=True)
     load(config("digits"), download=True)

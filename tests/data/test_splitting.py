@@ -138,11 +138,11 @@ def test_impossible_splits(settings: dict[str, float], message: str) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_are_numpys(count: int, channels: int) -> None:
     pixels = images(count, (channels, 4, 4))
-    mean, std = statistics(pixels)
+    mean, std = statistics(Samples(pixels, np.zeros(len(pixels), dtype=np.int64)))
     np.testing.assert_allclose(mean, (pixels / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, (pixels / 255).std(axis=(0, 2, 3)), rtol=1e-12)
 
 
 def test_statistics_are_of_the_training_split() -> None:
     whole = split(DataConfig(name="digits", train_samples=10), samples(60), samples(20), 4)
-    assert (whole.mean, whole.std) == statistics(whole.train.images)
+    assert (whole.mean, whole.std) == statistics(whole.train)

@@ -9,26 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from latsearch.data.catalogue import LAYOUTS
+from latsearch.data.known import Dataset, Layout, LoadOptions
 from latsearch.data.splits import Samples
 from latsearch.errors import DataError
 
 
-def read_cifar(name: str, folder: Path, *, verify: bool = True) -> tuple[Samples, Samples]:
+def read_cifar(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
     """Training and test samples of CIFAR-10 or CIFAR-100.
 
     The files are pickles, which can run code: they are opened only once their checksums are right.
 
     Args:
-        name: ``cifar10`` or ``cifar100``.
+        dataset: ``cifar10`` or ``cifar100``.
         folder: holds the files.
-        verify: check torchvision's MD5 of every file first; False for tests' own small files.
+        options: whether to check torchvision's MD5 of every file first.
 
     Raises:
         DataError: a file cannot be read or is damaged.
     """
-    loader = _class(name)
-    if verify:
+    loader = _class(dataset.info.name)
+    if options.verify:
         _check_files(loader, folder)
 
     # The loader without its own checks, which would not name the file.
@@ -52,7 +52,7 @@ def read_cifar(name: str, folder: Path, *, verify: bool = True) -> tuple[Samples
         ) from error
 
 
-def fetch(name: str, root: Path) -> None:
+def fetch(name: str, layout: Layout, root: Path) -> None:
     """Download a data set below ``root``, in torchvision's layout.
 
     Files are downloaded and checked in a folder aside and moved one by one, each whole: whatever
@@ -61,7 +61,6 @@ def fetch(name: str, root: Path) -> None:
     Raises:
         DataError: the download failed, or ``root`` cannot be written to.
     """
-    layout = LAYOUTS[name]
     target = root / layout.subfolder
     try:
         root.mkdir(parents=True, exist_ok=True)
