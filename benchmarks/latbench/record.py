@@ -32,6 +32,7 @@ from latsearch.config import Parameter, StudyConfig, Value, load_study
 FORMAT = 1
 SPLITS = ("validation", "test")
 NICENESS = 19
+_ROUNDED = ("decision_threshold", "energy")
 
 # counts of samples and sums of timesteps instead of fractions and means: exact, and small
 SCHEMA = pa.schema(
@@ -46,7 +47,7 @@ SCHEMA = pa.schema(
         ("correct_not_silent", pa.uint16()),
         ("decision_times", pa.uint32()),  # their sum over the samples
         ("latency_p95", pa.uint8()),
-        ("energy", pa.float32()),  # nJ, six significant digits
+        ("energy", pa.float32()),  # nJ, of an inference
         ("silent", pa.uint16()),
         ("ties", pa.uint16()),
     ]
@@ -151,7 +152,7 @@ def _rows(
         "correct_not_silent": count(curve.accuracy_silent_wrong),
         "decision_times": count(curve.latency),
         "latency_p95": curve.latency_p95.astype(np.int64),
-        "energy": [float(f"{value:.6g}") for value in curve.energy],
+        "energy": curve.energy,
         "silent": count(curve.silent_fraction),
         "ties": count(curve.tie_fraction),
     }
@@ -200,20 +201,24 @@ def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
         "versions": {"python": platform.python_version(), **_versions()},
     }
     table = pa.concat_tables([pq.read_table(training.part) for training in wanted])
-    schema = SCHEMA.with_metadata({"latbench": json.dumps(about)})
+    for name in _ROUNDED:
+        rounded = pa.array(_rounded(table[name].to_numpy()))
+        table = table.set_column(table.schema.get_field_index(name), name, rounded)
     pq.write_table(
-        table.cast(schema),
+        table.cast(SCHEMA.with_metadata({"latbench": json.dumps(about)})),
         out,
         compression="zstd",
         compression_level=19,
         use_dictionary=["configuration", "seed", "epoch", "split", "seconds", "latency_p95"],
-        use_byte_stream_split=["decision_threshold", "energy"],
-        column_encoding={
-            name: "DELTA_BINARY_PACKED"
-            for name in ("correct", "correct_not_silent", "decision_times", "silent", "ties")
-        },
+        use_byte_stream_split=list(_ROUNDED),
     )
     print(f"{out}: {len(wanted)} trainings, {len(table)} rows, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _rounded(values: Any) -> Any:
+    """float32 with 13 of its 23 binary digits, within 0.006 %: half as large when compressed."""
+    bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
+    return (((bits + (1 << 9)) >> 10) << 10).astype(np.uint32).view(np.float32)
 
 
 def _versions() -> dict[str, str]:
