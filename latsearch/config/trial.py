@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -205,4 +206,10 @@ class TrialConfig:
         Raises:
             pydantic.ValidationError: a field is unknown or out of its bounds.
         """
-        return TypeAdapter(cls).validate_python(data)
+        return _adapter().validate_python(data)
+
+
+@cache
+def _adapter() -> TypeAdapter[TrialConfig]:
+    """The checker of whole configurations; it takes milliseconds to build."""
+    return TypeAdapter(TrialConfig)

@@ -6,7 +6,6 @@ writes every fact to the study's storage before anything is built on it.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ import numpy as np
 
 from latsearch.config import TrialConfig, Value
 from latsearch.objectives import DecisionCurve, EpochReport
-from latsearch.search.observations import Observation, observe
+from latsearch.search.history import History
+from latsearch.search.keeping import Keeper
 from latsearch.search.proposals import Proposals
 from latsearch.search.results import (
     curve_losses,
-    front,
     hypervolume,
     operating_points,
     violations,
@@ -96,9 +95,11 @@ class Search:
         self._token = study.start_session()
         self._records = {record.number: record for record in study.trials()}
         self._running: set[int] = set()
-        self._observations: dict[int, Observation] = {}
+        self._history = History(tuple(config.objectives), config.constraints)
+        self._keeper = Keeper(tuple(config.objectives), config.constraints, config.run.keep)
+        self._untrimmed: list[int] = []  # ended trials that may still have weights
         for record in self._records.values():
-            self._proposals.note(record.values)
+            self._take_up(record)
         self._waiting = deque(n for n, r in self._records.items() if not r.state.finished)
         self._settle(self._replay())
         self._trim()
@@ -201,26 +202,20 @@ class Search:
         return len(self._records) < self._study.config.search.trials and not self.exhausted
 
     def _propose(self) -> TrialRecord:
-        history = [self._observation(record) for _, record in sorted(self._records.items())]
-        values = self._proposals.propose(history, len(self._records))
-        self._proposals.note(values)
+        values = self._proposals.propose(self._history.shown(), len(self._records))
         number = self._study.new_trial(values)
         record = TrialRecord(number, TrialState.RUNNING, values)
         self._records[number] = record
+        self._take_up(record)
         return record
 
-    def _observation(self, record: TrialRecord) -> Observation:
-        if not record.state.finished:
-            return Observation(record.values, None)
-        if record.number not in self._observations:
-            config = self._study.config
-            # the rows of a stopped trial are those of a short training, which its values with
-            # their full budget would not have: a model must not take them for the same thing
-            curve = record.curve if record.state is TrialState.COMPLETE else None
-            self._observations[record.number] = observe(
-                record.values, curve, tuple(config.objectives), config.constraints
-            )
-        return self._observations[record.number]
+    def _take_up(self, record: TrialRecord) -> None:
+        """Count a trial that is new, or that the storage has."""
+        self._proposals.note(record.values)
+        self._history.started(record)
+        if record.state.finished:
+            self._history.ended(record)
+            self._untrimmed.append(record.number)
 
     def _budget(self, record: TrialRecord) -> int:
         """Epochs of the trial's full training."""
@@ -282,36 +277,22 @@ class Search:
     def _end(self, record: TrialRecord) -> None:
         self._records[record.number] = record
         self._running.discard(record.number)
-        ended = sum(r.state.finished for r in self._records.values())
-        if ended % _TRIM_EVERY == 0 or self.done:
+        self._history.ended(record)
+        self._untrimmed.append(record.number)
+        if len(self._untrimmed) >= _TRIM_EVERY or self.done:
             self._trim()
         self._tell(TrialEnded(record.number, record.state, record.reason))
 
     def _trim(self) -> None:
-        """Drop the weights of ended trials that are neither on the front nor among the kept.
-
-        Nothing comes back onto a front, so this never drops what is wanted later.
-        """
-        config = self._study.config
-        ended = [record for record in self._records.values() if record.state.finished]
-        points = operating_points(ended, tuple(config.objectives), config.constraints)
-        members = {point.trial for point in front(points, tuple(config.objectives))}
-        others = [record for record in ended if record.number not in members]
-        others.sort(key=lambda record: _promise(record, tuple(config.objectives)))
-        kept = members | {record.number for record in others[: config.run.keep]}
-        for record in ended:
-            self._study.trim_checkpoints(record, keep_weights=record.number in kept)
+        """Drop the weights of ended trials that are neither on the front nor among the kept."""
+        decided = self._keeper.take(self._records[number] for number in self._untrimmed)
+        self._untrimmed.clear()
+        for number, stay in decided.items():
+            self._study.trim_checkpoints(self._records[number], keep_weights=stay)
 
     def _tell(self, event: Event) -> None:
         for observer in self._observers:
             observer(event)
-
-
-def _promise(record: TrialRecord, objectives: tuple[str, ...]) -> float:
-    """Loss by which trials off the front are ranked: the best of the first objective."""
-    if record.curve is None:
-        return math.inf
-    return float(np.min(curve_losses(record.curve, objectives)[:, 0]))
 
 
 def _fault(report: EpochReport) -> str | None:

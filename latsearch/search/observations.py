@@ -16,7 +16,7 @@ from latsearch.search.results import Constraints, Objectives, best_rows, curve_l
 _ROWS_A_TRIAL = 4  # a curve's rows that a model sees; more weigh one training too much
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
     """What a sampler knows of one trial.
 
@@ -58,21 +58,29 @@ def observe(
     return Observation(values, chosen[pareto.thin(chosen, worst, _ROWS_A_TRIAL)])
 
 
-def best_and_newest(history: Sequence[Observation], most: int) -> list[Observation]:
-    """At most ``most`` observations in their order: half of them the best, the others the newest.
+def best(history: Sequence[Observation], most: int) -> list[Observation]:
+    """At most ``most`` observations in their order: those with a row on the best fronts.
 
-    The best are those that keep the constraints and have a row on the best fronts. It keeps the
-    cost of a proposal flat in long studies.
+    Where there are more, only measured ones that keep the constraints are among them.
     """
     if len(history) <= most:
         return list(history)
-    newest = set(range(len(history) - most // 2, len(history)))
     able = [i for i, seen in enumerate(history) if seen.measured and seen.violation <= 0]
-    best: set[int] = set()
-    if able:
-        rows = [np.asarray(history[i].losses) for i in able]
-        starts = np.cumsum([0, *(len(losses) for losses in rows[:-1])])
-        fronts = np.minimum.reduceat(moocore.pareto_rank(np.concatenate(rows)), starts)
-        older = [able[i] for i in np.argsort(fronts, kind="stable") if able[i] not in newest]
-        best = set(older[: most - len(newest)])
-    return [seen for i, seen in enumerate(history) if i in newest or i in best]
+    if not able:
+        return []
+    rows = [np.asarray(history[i].losses) for i in able]
+    starts = np.cumsum([0, *(len(losses) for losses in rows[:-1])])
+    fronts = np.minimum.reduceat(moocore.pareto_rank(np.concatenate(rows)), starts)
+    chosen = sorted(able[i] for i in np.argsort(fronts, kind="stable")[:most])
+    return [history[i] for i in chosen]
+
+
+def best_and_newest(history: Sequence[Observation], most: int) -> list[Observation]:
+    """At most ``most`` observations in their order: half of them the newest, the others the best.
+
+    It keeps the cost of a proposal flat in long studies.
+    """
+    if len(history) <= most:
+        return list(history)
+    newest = len(history) - most // 2
+    return [*best(history[:newest], most - most // 2), *history[newest:]]

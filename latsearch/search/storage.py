@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -62,6 +61,7 @@ class Study:
         self.reference: Mapping[str, float] = study.user_attrs["reference"]
         self._sequence = 0
         self._ids: dict[int, int] = {}
+        self._distributions = {p.name: distribution(p) for p in config.space.parameters}
 
     @property
     def name(self) -> str:
@@ -182,11 +182,16 @@ class Study:
 
     def new_trial(self, values: Mapping[str, Value]) -> int:
         """Persist a running trial with these values; its number."""
-        parameters = {parameter.name: parameter for parameter in self.config.space.parameters}
-        self._study.sampler = _Given(values)
-        trial = self._study.ask({name: distribution(parameters[name]) for name in values})
-        self._ids[trial.number] = trial._trial_id
-        return trial.number
+        trial = optuna.trial.create_trial(
+            state=OptunaState.RUNNING,
+            params=dict(values),
+            distributions={name: self._distributions[name] for name in values},
+        )
+        # Optuna's ask would look through all trials, and write each parameter by itself
+        trial_id = self._study._storage.create_new_trial(self._study._study_id, trial)
+        number = self._study._storage.get_trial_number_from_id(trial_id)
+        self._ids[number] = trial_id
+        return number
 
     def append_report(self, number: int, report: EpochReport, token: int) -> None:
         """Append a report to the log; one for an epoch that is there already changes nothing."""
@@ -206,17 +211,20 @@ class Study:
         assert curve is not None
         row = knee_row(curve, tuple(self.config.objectives), self.config.constraints)
         if state is TrialState.PRUNED:  # Optuna takes no values of a pruned multi-objective trial
-            self._study.tell(record.number, state=OptunaState.PRUNED)
+            self._end(record.number, OptunaState.PRUNED)
         else:
             values = [float(getattr(curve, name)[row]) for name in self.config.objectives]
-            self._study.tell(record.number, values)
+            self._end(record.number, OptunaState.COMPLETE, values)
 
     def fail_trial(self, number: int, reason: str, trace: str | None) -> None:
         """Mark a trial as failed with its reason."""
         self._set(number, "reason", reason)
         if trace:
             self._set(number, "trace", trace)
-        self._study.tell(number, state=OptunaState.FAIL)
+        self._end(number, OptunaState.FAIL)
+
+    def _end(self, number: int, state: OptunaState, values: list[float] | None = None) -> None:
+        self._study._storage.set_trial_state_values(self._ids[number], state, values)
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._study._storage.set_trial_user_attr(self._ids[number], key, value)
@@ -280,32 +288,6 @@ class Study:
 def trial_folder(number: int) -> str:
     """Folder of a trial's checkpoints relative to its study's."""
     return f"trials/{number:05d}"
-
-
-class _Given(optuna.samplers.BaseSampler):
-    """Hands out values that our own sampler has chosen."""
-
-    def __init__(self, values: Mapping[str, Value]):
-        self._values = values
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._values[param_name]
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
