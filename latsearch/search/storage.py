@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -23,7 +22,7 @@ from latsearch.config import StudyConfig, Value
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
 from latsearch.search.distributions import distribution
-from latsearch.search.lock import JournalLock
+from latsearch.search.journal import Journal, mend
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
@@ -34,7 +33,6 @@ _HEADER = "study.json"
 _JOURNAL = "study.journal"
 _REPORT = "report:"
 _SESSION = "session:"
-_LONGEST_LINE = 1 << 20  # bytes of a journal line; a report has some 10 kB
 
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -131,7 +129,7 @@ class Study:
                 f"{FORMAT}; install the version that wrote it"
             )
         if drive and header["storage"] is None:
-            _mend_journal(folder / _JOURNAL)
+            mend(folder / _JOURNAL)
         try:
             study = optuna.load_study(
                 study_name=header["name"], storage=_storage(folder, header["storage"])
@@ -310,21 +308,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
 def _storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage | str:
     if url is not None:
         return url
-    journal = folder / _JOURNAL
-    return optuna.storages.JournalStorage(JournalFileBackend(str(journal), JournalLock(journal)))
-
-
-def _mend_journal(journal: Path) -> None:
-    """Cut off a line that a killed driver did not finish; it was never acknowledged.
-
-    Optuna reads over an unfinished last line, but not once another line follows it.
-    """
-    with journal.open("rb+") as file:
-        start = max(0, file.seek(0, 2) - _LONGEST_LINE)
-        file.seek(start)
-        tail = file.read()
-        if not tail.endswith(b"\n"):
-            file.truncate(start + tail.rfind(b"\n") + 1)
+    return optuna.storages.JournalStorage(Journal(folder / _JOURNAL))
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

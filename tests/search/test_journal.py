@@ -1,0 +1,101 @@
+"""The journal: what was appended is there for others at once, and on the disk soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from latsearch.search.journal import Journal, mend
+
+
+def flushed(journal: Journal) -> bool:
+    deadline = time.monotonic() + 10
+    while journal._flushing and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return not journal._flushing and not journal._dirty
+
+
+def test_entries_are_read_by_others_from_any_number_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    journal.append_logs([{"n": 0}, {"n": 1}])
+    journal.append_logs([{"n": 2, "text": "a\nb"}])
+    other = Journal(tmp_path / "study.journal")
+    assert [entry["n"] for entry in other.read_logs(0)] == [0, 1, 2]
+    assert list(other.read_logs(2)) == [{"n": 2, "text": "a\nb"}]
+    journal.append_logs([{"n": 3}])
+    assert [entry["n"] for entry in other.read_logs(3)] == [3]
+
+
+def test_the_driver_does_not_wait_for_the_disk_but_all_gets_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, sizes = threading.Event(), []
+
+    def slow_disk(descriptor: int) -> None:
+        gate.wait(10)
+        sizes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", slow_disk)
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    for number in range(50):
+        journal.append_logs([{"n": number}])
+    assert sizes == []  # nobody waited
+    assert [entry["n"] for entry in journal.read_logs(0)] == list(range(50))
+    gate.set()
+    assert flushed(journal)
+    assert sizes[-1] == path.stat().st_size
+    assert len(sizes) <= 3  # many entries, one flush
+    journal.append_logs([{"n": 50}])
+    assert flushed(journal)
+    assert sizes[-1] == path.stat().st_size
+
+
+def test_appenders_in_many_threads_lose_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+
+    def append(first: int) -> None:
+        for number in range(first, first + 40):
+            journal.append_logs([{"n": number}])
+
+    threads = [threading.Thread(target=append, args=(40 * i,)) for i in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(entry["n"] for entry in journal.read_logs(0)) == list(range(200))
+    assert flushed(journal)
+
+
+def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; "
+        "from latsearch.search.journal import Journal; journal = Journal(Path(sys.argv[1])); "
+        "[journal.append_logs([{'n': n}]) for n in range(20)]; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "study.journal"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [entry["n"] for entry in Journal(path).read_logs(0)] == list(range(20))
+
+
+def test_a_journal_that_is_deleted_while_it_is_flushed_is_no_error(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    journal.append_logs([{"n": 0}])
+    (tmp_path / "study.journal").unlink()
+    assert flushed(journal)
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"half', b"x" * 3000])
+def test_mending_cuts_off_an_unfinished_line_alone(tmp_path: Path, rest: bytes) -> None:
+    path = tmp_path / "study.journal"
+    path.write_bytes(b'{"n": 0}\n{"n": 1}\n' + rest)
+    mend(path)
+    assert path.read_bytes() == b'{"n": 0}\n{"n": 1}\n'
