@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -163,11 +164,12 @@ class Search:
             return False
         if report.epoch in record.log:
             return True
-        self._study.append_report(number, report, self._token)
-        log = {**record.log, report.epoch: report.to_json()}
+        decided = self._decide(record, report)
+        entry = self._study.append_report(number, report, self._token, decided)
+        log = {**record.log, report.epoch: entry}
         self._records[number] = record = replace(record, log=log)
         self._tell(TrialReported(number, report))
-        if self._goes_on(record, report.epoch):
+        if decided is None or decided["goes_on"]:
             return True
         self._finish(number, TrialState.PRUNED)
         return False
@@ -227,22 +229,26 @@ class Search:
     def _levels(self, record: TrialRecord) -> tuple[int, ...]:
         return self._rungs.levels(self._budget(record))
 
-    def _goes_on(self, record: TrialRecord, epoch: int) -> bool:
-        """What the rungs decide on a report that is in the log; its curve as the log has it."""
-        if epoch not in self._levels(record):
-            return True
-        config, entry = self._study.config, record.log[epoch]
-        curve = DecisionCurve.from_json(entry["curve"])
-        losses = curve_losses(curve, tuple(config.objectives))
-        standing = Standing.of(record.number, losses, violations(curve, config.constraints))
+    def _decide(self, record: TrialRecord, report: EpochReport) -> dict[str, Any] | None:
+        """What the rungs decide on a report, as the log keeps it; None where there is no rung."""
+        if report.epoch not in self._levels(record):
+            return None
+        goes_on = self._rungs.report(report.epoch, self._standing(record.number, report.curve))
         # every report counts for the others, but only at a checkpoint can a trial be stopped:
         # where stopping was switched on in between, an earlier driver saved none at a rung
-        return self._rungs.report(epoch, standing) or entry["checkpoint"] is None
+        stays = report.checkpoint is None
+        return {"rule": self._rungs.rule, "passes": goes_on, "goes_on": goes_on or stays}
+
+    def _standing(self, number: int, curve: DecisionCurve) -> Standing:
+        config = self._study.config
+        losses = curve_losses(curve, tuple(config.objectives))
+        return Standing.of(number, losses, violations(curve, config.constraints))
 
     def _replay(self) -> list[int]:
         """Build the rungs from the log; interrupted trials that were to stop at their last report.
 
-        The driver died between the report and the end of such a trial.
+        The driver died between the report and the end of such a trial. What was decided is in the
+        log; only where the rule was changed since is it decided anew.
         """
         arrivals = sorted(
             (record.log[epoch]["sequence"], record.number, epoch)
@@ -253,7 +259,12 @@ class Search:
         stopped = []
         for _, number, epoch in arrivals:
             record = self._records[number]
-            goes_on = self._goes_on(record, epoch)
+            entry = record.log[epoch]
+            known = entry.get("rung") or {}
+            passes = known["passes"] if known.get("rule") == self._rungs.rule else None
+            curve = DecisionCurve.from_json(entry["curve"])
+            passes = self._rungs.report(epoch, self._standing(number, curve), passes)
+            goes_on = passes or entry["checkpoint"] is None
             if not goes_on and not record.state.finished and epoch == record.epoch:
                 stopped.append(number)
         return stopped

@@ -82,20 +82,54 @@ def ranked(standings: Sequence[Standing]) -> Iterator[int]:
     Returns:
         The numbers; only as much of the order is computed as is taken.
     """
-    standings = sorted(standings, key=lambda standing: standing.trial)
-    able = [standing for standing in standings if len(standing.losses)]
-    if able:
-        rows = np.concatenate([standing.losses for standing in able])
-        starts = np.cumsum([0, *(len(standing.losses) for standing in able[:-1])])
-        fronts = np.minimum.reduceat(moocore.pareto_rank(rows), starts)
-        low, high = rows.min(axis=0), rows.max(axis=0)
-        scaled = np.split((rows - low) / np.where(high > low, high - low, 1.0), starts[1:])
-        for front in np.unique(fronts):
-            members = np.flatnonzero(fronts == front)
-            for index in _by_added_volume([scaled[member] for member in members]):
-                yield able[members[index]].trial
-    others = [standing for standing in standings if not len(standing.losses)]
-    yield from (s.trial for s in sorted(others, key=lambda s: (s.violation, s.trial)))
+    able, others = _sorted(standings)
+    for members in _fronts(able):
+        for index in _by_added_volume([rows for _, rows in members]):
+            yield members[index][0]
+    yield from others
+
+
+def among_best(standings: Sequence[Standing], trial: int, count: int) -> bool:
+    """Whether a trial is one of the first ``count`` of `ranked`, without ranking more than needed.
+
+    Args:
+        standings: one a trial.
+        trial: number of the trial, one of them.
+        count: how many are the best.
+    """
+    able, others = _sorted(standings)
+    if trial in others:
+        return len(able) + others.index(trial) < count
+    left = count
+    for members in _fronts(able):
+        numbers = [number for number, _ in members]
+        if trial in numbers:
+            if left <= 0 or len(members) <= left:
+                return left > 0
+            order = _by_added_volume([rows for _, rows in members])
+            return numbers.index(trial) in islice(order, left)
+        left -= len(members)
+    raise ValueError(f"trial {trial} is not at the rung")
+
+
+def _sorted(standings: Sequence[Standing]) -> tuple[list[Standing], list[int]]:
+    """Those with a row that keeps the constraints by number; the numbers of the others by rank."""
+    able = sorted((s for s in standings if len(s.losses)), key=lambda s: s.trial)
+    others = sorted((s.violation, s.trial) for s in standings if not len(s.losses))
+    return able, [trial for _, trial in others]
+
+
+def _fronts(able: Sequence[Standing]) -> Iterator[list[tuple[int, FloatArray]]]:
+    """Numbers and scaled rows of the trials of each front, best front first."""
+    if not able:
+        return
+    rows = np.concatenate([standing.losses for standing in able])
+    starts = np.cumsum([0, *(len(standing.losses) for standing in able[:-1])])
+    fronts = np.minimum.reduceat(moocore.pareto_rank(rows), starts)
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    scaled = np.split((rows - low) / np.where(high > low, high - low, 1.0), starts[1:])
+    for front in np.unique(fronts):
+        yield [(able[int(i)].trial, scaled[int(i)]) for i in np.flatnonzero(fronts == front)]
 
 
 def _by_added_volume(curves: Sequence[FloatArray]) -> Iterator[int]:
@@ -168,12 +202,25 @@ class Rungs:
         """Epochs of the rungs of a trial with this full budget."""
         return levels(self._stopping, epochs)
 
-    def report(self, level: int, standing: Standing) -> bool:
+    @property
+    def rule(self) -> str:
+        """What the decisions depend on besides the reports, as text."""
+        if self._stopping is None:
+            return "none"
+        return "{rule} {reduction_factor} {min_epochs}".format(**self._stopping.model_dump())
+
+    def counts(self, level: int) -> tuple[int, int]:
+        """How many trials came to a rung, and how many of them went on."""
+        rung = self._rungs.get(level, _Rung())
+        return rung.arrived, rung.went_on
+
+    def report(self, level: int, standing: Standing, decided: bool | None = None) -> bool:
         """Take a trial's arrival at a rung; whether it goes on.
 
         Args:
             level: epoch of the rung.
             standing: what the trial's curve at that epoch counts for.
+            decided: what was decided on this arrival by the same rule; None if it was not yet.
 
         Raises:
             ValueError: there is no rung at this epoch.
@@ -182,7 +229,10 @@ class Rungs:
             raise ValueError(f"there is no rung at epoch {level}")
         rung = self._rungs.setdefault(level, _Rung())
         halving = self._stopping.rule == "halving"
-        return rung.take(standing, self._stopping.reduction_factor if halving else 2, halving)
+        factor = self._stopping.reduction_factor if halving else 2
+        if decided is None:
+            decided = rung.decide(standing, factor, halving)
+        return rung.take(standing, decided)
 
 
 class _Rung:
@@ -190,15 +240,21 @@ class _Rung:
 
     def __init__(self) -> None:
         self._newest: deque[Standing] = deque(maxlen=WINDOW)
-        self._arrived = 0
-        self._went_on = 0
+        self.arrived = 0
+        self.went_on = 0
 
-    def take(self, standing: Standing, factor: int, budget: bool) -> bool:
-        self._newest.append(standing)
-        self._arrived += 1
-        if budget and self._went_on >= math.ceil(self._arrived / factor):
+    def decide(self, standing: Standing, factor: int, budget: bool) -> bool:
+        """Whether the next one to arrive goes on."""
+        if standing.violation == math.inf:
             return False
-        best = islice(ranked(list(self._newest)), math.ceil(len(self._newest) / factor))
-        goes_on = standing.violation < math.inf and standing.trial in best
-        self._went_on += goes_on
+        if budget and self.went_on >= math.ceil((self.arrived + 1) / factor):
+            return False
+        newest = [*self._newest, standing][-WINDOW:]
+        return among_best(newest, standing.trial, math.ceil(len(newest) / factor))
+
+    def take(self, standing: Standing, goes_on: bool) -> bool:
+        """Count the next one to arrive."""
+        self._newest.append(standing)
+        self.arrived += 1
+        self.went_on += goes_on
         return goes_on

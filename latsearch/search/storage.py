@@ -191,13 +191,22 @@ class Study:
         self._ids[number] = trial_id
         return number
 
-    def append_report(self, number: int, report: EpochReport, token: int) -> None:
-        """Append a report to the log; one for an epoch that is there already changes nothing."""
+    def append_report(
+        self,
+        number: int,
+        report: EpochReport,
+        token: int,
+        decided: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Append a report to the log, with what was decided on it at a rung; the log's entry."""
         self._sequence += 1
         entry = {
             **report.to_json(), "sequence": self._sequence, "session": token, "time": time.time()
         }  # fmt: skip
+        if decided is not None:
+            entry["rung"] = dict(decided)
         self._set(number, f"{_REPORT}{report.epoch:06d}", entry)
+        return entry
 
     def count_attempt(self, number: int, attempts: int) -> None:
         """Note that a trial crashed for the ``attempts``-th time and is tried again."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from latsearch.config import StoppingConfig
 from latsearch.objectives import FloatArray
-from latsearch.search.rungs import WINDOW, Rungs, Standing, levels, ranked
+from latsearch.search.rungs import WINDOW, Rungs, Standing, among_best, levels, ranked
 
 HALVING = StoppingConfig()
 MEDIAN = StoppingConfig(rule="median")
@@ -105,6 +105,19 @@ def slowly_ranked(standings: Sequence[Standing]) -> list[int]:
 @given(rungs(most=5))
 def test_ranks_equal_the_slow_reference(standings: list[Standing]) -> None:
     assert list(ranked(standings)) == slowly_ranked(standings)
+
+
+@given(rungs())
+def test_being_among_the_best_is_being_ranked_there(standings: list[Standing]) -> None:
+    order = list(ranked(standings))
+    for count in range(len(order) + 1):
+        best = {trial for trial in order if among_best(standings, trial, count)}
+        assert best == set(order[:count])
+
+
+def test_a_trial_that_never_came_has_no_rank() -> None:
+    with pytest.raises(ValueError, match="trial 7 is not at the rung"):
+        among_best([standing(0, [1.0, 2.0])], 7, 1)
 
 
 # --- ranks -------------------------------------------------------------------------------------

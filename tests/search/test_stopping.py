@@ -12,7 +12,7 @@ import pytest
 
 from latsearch.config import StoppingConfig, StudyConfig, Value, parse_study
 from latsearch.objectives import EpochReport
-from latsearch.search import worker
+from latsearch.search import rungs, worker
 from latsearch.search.driver import Assignment, Event, Search, TrialEnded
 from latsearch.search.observations import Observation
 from latsearch.search.results import operating_points
@@ -94,8 +94,8 @@ def test_stopped_trials_are_pruned_at_a_rung_with_a_checkpoint(
     assert set(states.values()) == {TrialState.COMPLETE, TrialState.PRUNED}
     assert states == {e.number: e.state for e in events if isinstance(e, TrialEnded)}
     for record in stored:
-        rungs = search._rungs.levels(9)
-        assert record.epoch == 9 if record.state is TrialState.COMPLETE else record.epoch in rungs
+        levels = search._rungs.levels(9)
+        assert record.epoch == 9 if record.state is TrialState.COMPLETE else record.epoch in levels
         assert record.checkpoint == f"trials/{record.number:05d}/{record.epoch:05d}"
     points = operating_points(stored, tuple(study.config.objectives), {})
     assert {point.trial for point in points} == set(states)  # measured is measured
@@ -123,6 +123,30 @@ def test_a_restarted_search_stops_the_same_trials(
         run(studies.new_search(studies.new_study(folder, settings)), reports=killed_after)
         search = run(reopened(folder))
         assert outcome(list(search.records.values())) == expected
+
+
+def test_what_was_decided_is_in_the_log_and_not_decided_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = StoppingConfig(min_epochs=1, reduction_factor=2)
+    whole = run(studies.new_search(studies.new_study(tmp_path, config(rule))), 3)
+    taken = []
+    monkeypatch.setattr(rungs, "among_best", lambda *arguments: taken.append(arguments))
+    again = reopened(tmp_path)
+    assert taken == []
+    assert again.done
+    for level in whole._rungs.levels(9):
+        assert again._rungs.counts(level) == whole._rungs.counts(level)
+
+
+def test_another_rule_decides_anew_on_the_reports_of_before(tmp_path: Path) -> None:
+    one = StoppingConfig(min_epochs=1, reduction_factor=2)
+    other = StoppingConfig(min_epochs=1, reduction_factor=8)
+    run(studies.new_search(studies.new_study(tmp_path, config(one, trials=8))), 2)
+    study = Study.open(tmp_path, drive=True)
+    study.adopt(config(other, trials=8))
+    assert studies.new_search(study)._rungs.counts(1) == (8, 1)
+    assert reopened(tmp_path)._rungs.counts(1) == (8, 1)
 
 
 def test_a_restart_with_many_workers_decides_the_same_reports(tmp_path: Path) -> None:
