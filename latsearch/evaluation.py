@@ -30,8 +30,8 @@ _ELEMENTS_A_BATCH = {"cpu": 2**22, "cuda": 2**27}
 
 def batch_size(network: LatencyNetwork, device: torch.device) -> int:
     """Samples of an evaluation batch: as many as keep the largest layer's activations moderate."""
-    encoder = network.layers()[0].synapse_shape if network.layers() else network.input_shape
-    largest = max(math.prod(encoder), *(math.prod(x.output_shape) for x in network.layers()), 1)
+    shapes = [network.encoder.output_shape, *(shape for _, shape in network.hidden_layers())]
+    largest = max(math.prod(shape) for shape in shapes)
     elements = _ELEMENTS_A_BATCH.get(device.type, 2**24)
     return max(16, min(4096, elements // (largest * network.timesteps)))
 

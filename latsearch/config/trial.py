@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticKnownError
 
-Family = Literal["mlp", "lenet", "vgg11", "stages"]
+Family = Literal["mlp", "lenet", "vgg11", "vgg16", "resnet18", "resnet19", "sew_resnet18", "stages"]
 Downsampling = Literal["max", "sum", "stride", "none"]
 
 
@@ -42,6 +42,7 @@ def _doc(text: str, **bounds: Any) -> Any:
 
 
 _STAGES_ONLY = AppliesWhere(family=("stages",))
+_SPIKING_ONLY = AppliesWhere(neuron=("if", "lif"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,13 @@ class StageConfig:
         Downsampling,
         _doc("how the stage halves the map: pooling after it, or a strided first block"),
     ] = "sum"
+    block: Annotated[
+        Literal["plain", "residual"],
+        _doc("a block: one convolution, or two with a shortcut around them"),
+    ] = "plain"
+    neuron: Annotated[
+        Literal["network", "if", "lif"], _doc("the stage's neuron model; network: as all others")
+    ] = "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +78,19 @@ class NetworkConfig:
 
     family: Annotated[Family, _doc("architecture family")] = "lenet"
     timesteps: Annotated[int, _doc("T, timesteps of an inference", ge=1, le=64)] = 4
-    encoder: Annotated[Literal["latency"], _doc("how images become spikes")] = "latency"
+    encoder: Annotated[
+        Literal["latency", "rate", "direct", "analog", "frames"],
+        _doc("how images become spikes; `frames` takes event frames, `analog` sends real values"),
+    ] = "latency"
+    encoder_map: Annotated[
+        Literal["linear", "log"],
+        _doc("levels of the latency code: evenly spaced, or halved with every timestep"),
+        AppliesWhere(encoder=("latency",)),
+    ] = "linear"
     encoder_surrogate_width: Annotated[
-        float, _doc("width w of the encoder's straight-through kernel", gt=0, le=100)
+        float,
+        _doc("width w of the encoder's straight-through kernel", gt=0, le=100),
+        AppliesWhere(encoder=("latency",)),
     ] = 1.0
     stem_channels: Annotated[
         int | None, _doc("feature channels of the encoder; null: as `width`", ge=1, le=4096)
@@ -82,7 +100,9 @@ class NetworkConfig:
     width: Annotated[
         int,
         _doc("channels of the first layer; deeper layers multiply it", ge=1, le=1024),
-        AppliesWhere(family=("mlp", "lenet", "vgg11")),
+        AppliesWhere(
+            family=("mlp", "lenet", "vgg11", "vgg16", "resnet18", "resnet19", "sew_resnet18")
+        ),
     ] = 16
     hidden: Annotated[
         int,
@@ -95,7 +115,7 @@ class NetworkConfig:
     downsampling: Annotated[
         Literal["max", "sum", "stride"],
         _doc("max or sum pooling of the spikes, or strided convolutions"),
-        AppliesWhere(family=("lenet", "vgg11")),
+        AppliesWhere(family=("lenet", "vgg11", "vgg16")),
     ] = "sum"
     depth: Annotated[
         int | None, _doc("use the first `depth` stages; null: all of them", ge=1), _STAGES_ONLY
@@ -103,21 +123,39 @@ class NetworkConfig:
     stages: Annotated[
         tuple[StageConfig, ...], _doc("the stages of the family `stages`", max_length=16)
     ] = ()
-    neuron: Annotated[Literal["if", "lif"], _doc("hidden neuron model")] = "if"
+    neuron: Annotated[
+        Literal["if", "lif", "relu", "sign"],
+        _doc(
+            "hidden units; `relu` and `sign` make an ordinary network, which runs in one timestep"
+        ),
+    ] = "if"
     tau_mem: Annotated[
         float,
         _doc("membrane time constant in timesteps; leak factor 1 - 1/tau_mem", ge=1, le=1e6),
         AppliesWhere(neuron=("lif",)),
     ] = 2.0
+    learn_tau_mem: Annotated[
+        bool,
+        _doc("learn the leak factor, one a layer, from tau_mem on"),
+        AppliesWhere(neuron=("lif",)),
+    ] = False
     firing_threshold: Annotated[
-        float, _doc("membrane potential above which a hidden neuron spikes", gt=0, le=1e6)
+        float,
+        _doc("membrane potential above which a hidden neuron spikes", gt=0, le=1e6),
+        _SPIKING_ONLY,
     ] = 1.0
-    reset: Annotated[Literal["hard", "soft"], _doc("reset to zero, or by subtraction")] = "hard"
+    reset: Annotated[
+        Literal["hard", "soft"], _doc("reset to zero, or by subtraction"), _SPIKING_ONLY
+    ] = "hard"
     spiking: Annotated[
-        Literal["relaxed", "strict"], _doc("hidden neurons may spike repeatedly, or once")
+        Literal["relaxed", "strict"],
+        _doc("hidden neurons may spike repeatedly, or once"),
+        _SPIKING_ONLY,
     ] = "relaxed"
     synapse: Annotated[
-        Literal["delta", "step", "exp"], _doc("kernel of the synaptic current after a spike")
+        Literal["delta", "step", "exp"],
+        _doc("kernel of the synaptic current after a spike"),
+        _SPIKING_ONLY,
     ] = "step"
     tau_syn: Annotated[
         float,
@@ -125,15 +163,27 @@ class NetworkConfig:
         AppliesWhere(synapse=("exp",)),
     ] = 2.0
     surrogate: Annotated[
-        Literal["triangle", "sigmoid", "arctan"], _doc("surrogate derivative of the spike")
+        Literal["triangle", "rectangle", "sigmoid", "arctan"],
+        _doc("surrogate derivative of the spike"),
+        _SPIKING_ONLY,
     ] = "triangle"
     surrogate_width: Annotated[
-        float, _doc("width of the surrogate relative to the firing threshold", gt=0, le=100)
+        float,
+        _doc("width of the surrogate relative to the firing threshold", gt=0, le=100),
+        _SPIKING_ONLY,
     ] = 2.0
     output_tau_mem: Annotated[
         float | None,
         _doc("time constant in timesteps of the output potentials; null: no leak", ge=1, le=1e6),
     ] = None
+    norm: Annotated[
+        Literal["pooled", "timestep"],
+        _doc("batch normalisation over all timesteps together, or of each timestep by itself"),
+    ] = "pooled"
+    output_centred: Annotated[
+        bool, _doc("centre the output's weights over the classes, so that potentials sum to zero")
+    ] = True
+    output_bias: Annotated[bool, _doc("a bias in the output layer, added every timestep")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

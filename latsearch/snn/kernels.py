@@ -24,9 +24,11 @@ _SPENT = -1e30
 
 
 def fire_scan(
-    current: Tensor, keep: float, firing_threshold: float, soft_reset: bool, strict: bool
+    current: Tensor, keep: float | Tensor, firing_threshold: float, soft_reset: bool, strict: bool
 ) -> tuple[Tensor, Tensor]:
     """Spikes and membrane potentials before the reset, each ``[T, N]``.
+
+    A learned `keep` is a scalar tensor, a fixed one a number.
 
     A strict neuron that has spiked is kept at -1e30 or below: it never spikes again, and every
     surrogate derivative is zero there, which is all that the backward scan needs to know.
@@ -37,11 +39,8 @@ def fire_scan(
         if t == 0:
             h = torch.add(step, 0.0, out=potentials.slot(0))
         else:
-            if soft_reset:
-                v = torch.add(h, s, alpha=-firing_threshold)
-            else:
-                v = torch.addcmul(h, h, s, value=-1.0)
-            h = torch.add(step, v, alpha=keep, out=potentials.slot(t))
+            v = kept_potentials(h, s, firing_threshold, soft_reset)
+            h = _add_kept(step, v, keep, potentials.slot(t))
             if strict:
                 spent = s if t == 1 else spent + s
                 h = torch.add(h, spent, alpha=_SPENT, out=potentials.slot(t))
@@ -55,7 +54,7 @@ def fire_backward_scan(
     grad: Tensor,
     potentials: Tensor,
     spikes: Tensor,
-    keep: float,
+    keep: float | Tensor,
     firing_threshold: float,
     soft_reset: bool,
     surrogate: str,
@@ -81,7 +80,23 @@ def leaky_sum_backward_scan(grad: Tensor, keep: float) -> Tensor:
     return _carry_back(grad, keep, None)
 
 
-def _carry_back(direct: Tensor, keep: float, stopped: Tensor | None) -> Tensor:
+def kept_potentials(
+    potentials: Tensor, spikes: Tensor, firing_threshold: float, soft_reset: bool
+) -> Tensor:
+    """Membrane potentials after the reset from those before it, in any one shape."""
+    if soft_reset:
+        return torch.add(potentials, spikes, alpha=-firing_threshold)
+    return torch.addcmul(potentials, potentials, spikes, value=-1.0)
+
+
+def _add_kept(step: Tensor, v: Tensor, keep: float | Tensor, out: Tensor | None) -> Tensor:
+    """``step + keep · v``."""
+    if isinstance(keep, Tensor):
+        return torch.addcmul(step, v, keep, out=out)
+    return torch.add(step, v, alpha=keep, out=out)
+
+
+def _carry_back(direct: Tensor, keep: float | Tensor, stopped: Tensor | None) -> Tensor:
     """``g[t] = direct[t] + keep · (1 - stopped[t]) · g[t+1]``, from the last timestep back."""
     carried = _Steps(direct)
     g = direct[0]
@@ -92,7 +107,7 @@ def _carry_back(direct: Tensor, keep: float, stopped: Tensor | None) -> Tensor:
         else:
             if stopped is not None:
                 g = torch.addcmul(g, g, stopped[t], value=-1.0)
-            g = torch.add(direct[t], g, alpha=keep, out=carried.slot(t))
+            g = _add_kept(direct[t], g, keep, carried.slot(t))
         carried.append(g)
     return carried.stacked(reverse=True)
 

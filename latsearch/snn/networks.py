@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from latsearch.config.trial import NetworkConfig
 from latsearch.errors import UserError
-from latsearch.snn.encoding import LatencyEncoder
-from latsearch.snn.families import FAMILIES, Blueprint, Conv, after
-from latsearch.snn.layers import OutputLayer, SpikingLayer
-from latsearch.snn.neurons import FiringRule
-from latsearch.snn.synapses import synapse_keep
+from latsearch.snn.encoding import build_encoder
+from latsearch.snn.families import FAMILIES, Blueprint, Dense, Shape
+from latsearch.snn.layers import Identity, OutputLayer, Projection, build_layer
+from latsearch.snn.neurons import STATELESS, SpikingNeuron
 
 
 class LatencyNetwork(nn.Module):
@@ -27,9 +29,12 @@ class LatencyNetwork(nn.Module):
         classes: K.
 
     Attributes:
-        encoder: turns an image into spikes, once an image.
-        hidden: the spiking layers.
+        encoder: turns an image into spikes.
+        hidden: the hidden layers and residual blocks.
         output: the output layer.
+        timesteps: T; 1 where the units have no state over time.
+        recompute: whether training computes activations again in the backward pass, which takes
+            about a third more time and memory for one layer at a time instead of all.
     """
 
     def __init__(
@@ -43,55 +48,73 @@ class LatencyNetwork(nn.Module):
         self.config = config
         self.input_shape = input_shape
         self.classes = classes
-        self.timesteps = config.timesteps
-        self.encoder = LatencyEncoder(
-            input_shape[0],
-            blueprint.stem.channels,
-            kernel=blueprint.stem.kernel,
-            stride=blueprint.stem.stride,
-            timesteps=config.timesteps,
-            width=config.encoder_surrogate_width,
-        )
-        shape = after(input_shape, blueprint.stem)
-        keep = synapse_keep(config.synapse, config.tau_syn)
+        self.timesteps = 1 if config.neuron in STATELESS else config.timesteps
+        self.encoder = build_encoder(input_shape, blueprint.stem, self.timesteps, config)
+        shape, largest = self.encoder.output_shape, 1
         layers = []
         for description in blueprint.hidden:
-            layer = SpikingLayer(
+            layer = build_layer(
                 shape,
                 description,
-                timesteps=config.timesteps,
-                rule=firing_rule(config),
-                synapse_keep=keep,
+                timesteps=self.timesteps,
+                config=config,
+                largest_input=largest,
             )
             layers.append(layer)
-            shape = layer.output_shape
+            shape, largest = layer.output_shape, layer.largest_output
         self.hidden = nn.Sequential(*layers)
         self.output = OutputLayer(
             shape,
             classes,
-            timesteps=config.timesteps,
-            keep=1.0 if config.output_tau_mem is None else 1.0 - 1.0 / config.output_tau_mem,
+            timesteps=self.timesteps,
+            config=config,
             pool=blueprint.output_pool,
+            largest_input=largest,
         )
-        self.convolutional = any(isinstance(layer, Conv) for layer in blueprint.hidden)
+        self.recompute = False
+        self.convolutional = any(not isinstance(layer, Dense) for layer in blueprint.hidden)
         if self.convolutional:
             self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Output potentials ``[T, B, K]`` float32 of normalised images ``[B, C, H, W]``."""
-        if self.convolutional:
+        """Output potentials ``[T, B, K]`` float32.
+
+        Args:
+            images: normalised images ``[B, C, H, W]``; for the encoder ``frames`` event frames
+                ``[B, T, P, H, W]``.
+        """
+        if self.convolutional and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         spikes = self.encoder(images).flatten(0, 1)
-        potentials: Tensor = self.output(self.hidden(spikes))
+        for layer in self.hidden:
+            if self.recompute and self.training:
+                spikes = recomputed(layer, spikes)
+            else:
+                spikes = layer(spikes)
+        potentials: Tensor = self.output(spikes)
         return potentials
 
-    def layers(self) -> list[SpikingLayer]:
-        """The spiking layers, from the input to the output."""
-        return [layer for layer in self.hidden if isinstance(layer, SpikingLayer)]
+    def projections(self) -> list[Projection | Identity]:
+        """What carries spikes to hidden neurons, from the input to the output."""
+        return [part for part in self.hidden.modules() if isinstance(part, Projection | Identity)]
+
+    def hidden_layers(self) -> list[tuple[nn.Module, Shape]]:
+        """Each layer of hidden units and its shape, from the input to the output."""
+        return [unit for layer in self.hidden for unit in layer.units()]  # type: ignore[operator]
+
+    @property
+    def analog(self) -> bool:
+        """Whether the layers exchange real values, not spikes."""
+        return self.config.neuron == "relu" or self.encoder.analog
 
     def hidden_neurons(self) -> int:
-        """Number of hidden spiking neurons of one sample."""
-        return sum(math.prod(layer.output_shape) for layer in self.layers())
+        """Number of hidden units of one sample."""
+        return sum(math.prod(shape) for _, shape in self.hidden_layers())
+
+    def updated_neurons(self) -> int:
+        """Units of one sample that are updated at every timestep: an encoder's neurons too."""
+        has_neurons = self.encoder.neuron is not None
+        return self.hidden_neurons() + has_neurons * math.prod(self.encoder.output_shape)
 
     def parameter_count(self) -> int:
         """Number of learned parameters."""
@@ -99,20 +122,36 @@ class LatencyNetwork(nn.Module):
 
     def use_compiled_kernels(self, compiled: bool) -> None:
         """Choose between compiled and eager neuron kernels (see `neurons.fire`)."""
-        for layer in self.layers():
-            layer.neuron.compiled = compiled
+        for part in self.modules():
+            if isinstance(part, SpikingNeuron):
+                part.compiled = compiled
 
 
-def firing_rule(config: NetworkConfig) -> FiringRule:
-    """The hidden neurons' behaviour in a configuration."""
-    return FiringRule(
-        keep=1.0 if config.neuron == "if" else 1.0 - 1.0 / config.tau_mem,
-        firing_threshold=config.firing_threshold,
-        soft_reset=config.reset == "soft",
-        strict=config.spiking == "strict",
-        surrogate=config.surrogate,
-        surrogate_width=config.surrogate_width,
-    )
+def recomputed(layer: nn.Module, spikes: Tensor) -> Tensor:
+    """A layer whose activations are computed again in the backward pass, not kept.
+
+    The second pass leaves the running statistics of the normalisations alone.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return contextlib.nullcontext(), _frozen_statistics(layer)
+
+    out: Tensor = checkpoint(layer, spikes, use_reentrant=False, context_fn=contexts)
+    return out
+
+
+@contextlib.contextmanager
+def _frozen_statistics(layer: nn.Module) -> Iterator[None]:
+    norms = [n for n in layer.modules() if isinstance(n, nn.BatchNorm1d | nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(tracked)
 
 
 def build_network(

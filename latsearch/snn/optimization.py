@@ -87,7 +87,7 @@ class SpikeRate:
     """
 
     def __init__(self, network: LatencyNetwork, *, enabled: bool):
-        self._neurons = [layer.neuron for layer in network.layers()] if enabled else []
+        self._neurons = [unit for unit, _ in network.hidden_layers()] if enabled else []
         self._sums: list[Tensor] = []
         self._count = 0
         self._handles: list[RemovableHandle] = []

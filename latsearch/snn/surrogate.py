@@ -35,8 +35,14 @@ def arctan(x: Tensor, width: float) -> Tensor:
     return (x * (math.pi / width)).square_().add_(1.0).mul_(width).reciprocal_()
 
 
+def rectangle(x: Tensor, width: float) -> Tensor:
+    """``1/w`` where ``|x| < w/2``, else 0."""
+    return (x.abs() < width / 2).to(x.dtype).mul_(1.0 / width)
+
+
 SURROGATES: Mapping[str, SurrogateDerivative] = {
     "triangle": triangle,
+    "rectangle": rectangle,
     "sigmoid": sigmoid,
     "arctan": arctan,
 }

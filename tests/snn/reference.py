@@ -11,10 +11,12 @@ from torch import Tensor
 
 from latsearch.config.trial import NetworkConfig
 from latsearch.snn.families import Conv
+from latsearch.snn.layers import HiddenLayer, Identity
 from latsearch.snn.networks import LatencyNetwork
 
 DERIVATIVES = {
     "triangle": lambda x, w: torch.relu(1 - x.abs() / w) / w,
+    "rectangle": lambda x, w: (x.abs() < w / 2).to(x.dtype) / w,
     "sigmoid": lambda x, w: torch.sigmoid(4 * x / w) * torch.sigmoid(-4 * x / w) * 4 / w,
     "arctan": lambda x, w: 1 / (w * (1 + (math.pi * x / w) ** 2)),
 }
@@ -26,11 +28,17 @@ def step(x: Tensor, surrogate: str, width: float) -> Tensor:
     return (x > 0).to(x.dtype) + slope * (x - x.detach())
 
 
-def latency_spikes(z: Tensor, timesteps: int, width: float) -> Tensor:
+def level(t: int, timesteps: int, spacing: str) -> float:
+    if spacing == "linear":
+        return 1 - t / timesteps
+    return (2.0**-t - 2.0**-timesteps) / (1 - 2.0**-timesteps)
+
+
+def latency_spikes(z: Tensor, timesteps: int, width: float, spacing: str = "linear") -> Tensor:
     before = torch.zeros_like(z)
     spikes = []
     for t in range(1, timesteps + 1):
-        code = step(z - (1 - t / timesteps), "triangle", width)
+        code = step(z - level(t, timesteps, spacing), "triangle", width)
         spikes.append(code - before)
         before = code
     return torch.stack(spikes)
@@ -39,7 +47,7 @@ def latency_spikes(z: Tensor, timesteps: int, width: float) -> Tensor:
 def fire(
     current: Tensor,
     *,
-    keep: float,
+    keep: float | Tensor,
     firing_threshold: float,
     soft_reset: bool,
     strict: bool,
@@ -71,6 +79,8 @@ def leaky_sum(x: Tensor, keep: float) -> Tensor:
 def pool(x: Tensor, kind: str | None) -> Tensor:
     if kind is None:
         return x
+    if kind == "global":
+        return x.flatten(2).sum(2)[..., None, None]
     return F.max_pool2d(x, 2) if kind == "max" else 4 * F.avg_pool2d(x, 2)
 
 
@@ -83,41 +93,112 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return centred / (variance + eps).sqrt() * weight.view(shape) + bias.view(shape)
 
 
+def encode(network: LatencyNetwork, images: Tensor) -> Tensor:
+    """What the encoder sends, ``[T, B, ...]``."""
+    config, encoder, timesteps = network.config, network.encoder, network.timesteps
+
+    def convolve(x: Tensor) -> Tensor:
+        return F.conv2d(
+            x, encoder.conv.weight, stride=encoder.conv.stride, padding=encoder.conv.padding
+        )
+
+    def norm(x: Tensor) -> Tensor:
+        return normalise(x, F.softplus(encoder.gain), encoder.shift, encoder.norm.eps)
+
+    if config.encoder == "frames":
+        currents = [convolve(images[:, t]) for t in range(timesteps)]
+        summed = leaky_sum(torch.stack(currents), synapse_keep(config))
+        return spiking(config, norm(summed.flatten(0, 1)).view_as(summed), encoder.neuron)
+    z = norm(convolve(images))
+    if config.encoder == "latency":
+        return latency_spikes(z, timesteps, config.encoder_surrogate_width, config.encoder_map)
+    if config.encoder == "direct":
+        return spiking(config, torch.stack([z] * timesteps), encoder.neuron)
+    return torch.stack([torch.relu(z)] * timesteps)
+
+
+def synapse_keep(config: NetworkConfig) -> float:
+    return {"delta": 0.0, "step": 1.0, "exp": 1 - 1 / config.tau_syn}[config.synapse]
+
+
+def spiking(config: NetworkConfig, current: Tensor, unit: torch.nn.Module | None = None) -> Tensor:
+    """Spikes ``[T, ...]`` of the network's hidden units."""
+    if config.neuron == "relu":
+        return torch.relu(current)
+    if config.neuron == "sign":
+        hard_tanh = current.clamp(-1, 1)
+        return torch.where(current > 0, 1.0, -1.0) + hard_tanh - hard_tanh.detach()
+    logit = getattr(unit, "keep_logit", None)
+    keep = 1.0 if config.neuron == "if" else 1 - 1 / config.tau_mem
+    return fire(
+        current,
+        keep=keep if logit is None else torch.sigmoid(logit),
+        firing_threshold=config.firing_threshold,
+        soft_reset=config.reset == "soft",
+        strict=config.spiking == "strict",
+        surrogate=config.surrogate,
+        surrogate_width=config.surrogate_width,
+    )
+
+
+def project(config: NetworkConfig, layer: torch.nn.Module, spikes: Tensor) -> Tensor:
+    """Normalised currents ``[T, B, ...]`` behind a projection or an identity."""
+    if isinstance(layer, Identity):
+        scale = 1.0 if config.neuron in ("relu", "sign") else config.firing_threshold
+        return leaky_sum(spikes, synapse_keep(config)) * scale
+    currents = []
+    for s in spikes:
+        s = pool(s, layer.pool)
+        if isinstance(layer.synapse, torch.nn.Linear):
+            currents.append(s.flatten(1) @ layer.synapse.weight.T)
+        else:
+            conv = layer.synapse
+            currents.append(F.conv2d(s, conv.weight, stride=conv.stride, padding=conv.padding))
+    current = leaky_sum(torch.stack(currents), synapse_keep(config))
+    if config.norm == "timestep":
+        return torch.stack(
+            [
+                normalise(x, norm.weight, norm.bias, norm.eps)
+                for x, norm in zip(current, layer.norm.norms, strict=True)
+            ]
+        )
+    normalised = normalise(
+        current.flatten(0, 1), layer.norm.weight, layer.norm.bias, layer.norm.eps
+    )
+    return normalised.view_as(current)
+
+
+def hidden(config: NetworkConfig, layer: torch.nn.Module, spikes: Tensor) -> Tensor:
+    """Spikes ``[T, B, ...]`` of a hidden layer or a residual block."""
+    if isinstance(layer, HiddenLayer):
+        return spiking(config, project(config, layer.projection, spikes), layer.neuron)
+    inner = spikes
+    for part in layer.body:
+        inner = hidden(config, part, inner)
+    current = project(config, layer.last, inner)
+    if not layer.adds_spikes:
+        return spiking(config, current + project(config, layer.shortcut, spikes), layer.neuron)
+    short = spikes
+    if layer.shortcut is not None:
+        short = spiking(config, project(config, layer.shortcut, spikes), layer.shortcut_neuron)
+    return spiking(config, current, layer.neuron) + short
+
+
 def forward(network: LatencyNetwork, images: Tensor) -> Tensor:
     """Output potentials ``[T, B, K]`` of a network in training mode."""
     config: NetworkConfig = network.config
-    encoder = network.encoder
-    features = F.conv2d(
-        images, encoder.conv.weight, stride=encoder.conv.stride, padding=encoder.conv.padding
-    )
-    z = normalise(features, F.softplus(encoder.gain), encoder.shift, encoder.norm.eps)
-    spikes = latency_spikes(z, config.timesteps, config.encoder_surrogate_width)
-    synapse_keep = {"delta": 0.0, "step": 1.0, "exp": 1 - 1 / config.tau_syn}[config.synapse]
-    for layer in network.layers():
-        currents = []
-        for s in spikes:
-            s = pool(s, layer.pool)
-            if isinstance(layer.synapse, torch.nn.Linear):
-                currents.append(s.flatten(1) @ layer.synapse.weight.T)
-            else:
-                conv = layer.synapse
-                currents.append(F.conv2d(s, conv.weight, stride=conv.stride, padding=conv.padding))
-        current = leaky_sum(torch.stack(currents), synapse_keep)
-        normalised = normalise(
-            current.flatten(0, 1), layer.norm.weight, layer.norm.bias, layer.norm.eps
-        ).view_as(current)
-        spikes = fire(
-            normalised,
-            keep=1.0 if config.neuron == "if" else 1 - 1 / config.tau_mem,
-            firing_threshold=config.firing_threshold,
-            soft_reset=config.reset == "soft",
-            strict=config.spiking == "strict",
-            surrogate=config.surrogate,
-            surrogate_width=config.surrogate_width,
-        )
-    weight = network.output.synapse.weight
-    centred = weight - weight.mean(0)
-    currents = [pool(s, network.output.pool).flatten(1) @ centred.T for s in spikes]
+    spikes = encode(network, images)
+    for layer in network.hidden:
+        spikes = hidden(config, layer, spikes)
+    weight, bias = network.output.synapse.weight, network.output.synapse.bias
+    if config.output_centred:
+        weight = weight - weight.mean(0)
+        bias = None if bias is None else bias - bias.mean()
+    currents = []
+    for s in spikes:
+        scale = 1 / s[0, 0].numel() if network.output.pool == "global" else 1.0
+        current = pool(s, network.output.pool).flatten(1) @ weight.T * scale
+        currents.append(current if bias is None else current + bias)
     keep = 1.0 if config.output_tau_mem is None else 1 - 1 / config.output_tau_mem
     return leaky_sum(torch.stack(currents), keep)
 

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from latsearch.snn.encoding import INITIAL_SCALE, INITIAL_SHIFT, LatencyEncoder, latency_spikes
+from latsearch.config.trial import NetworkConfig
+from latsearch.snn.encoding import (
+    LatencyEncoder,
+    RateEncoder,
+    build_encoder,
+    latency_spikes,
+    levels,
+)
+from latsearch.snn.encoding.encoders import CODE_SCALE, CODE_SHIFT
+from latsearch.snn.encoding.rate import rate_spikes
+from latsearch.snn.families import Conv
 from latsearch.snn.layout import is_channels_last
 from tests.snn import reference
 
@@ -38,13 +48,13 @@ def test_one_timestep_still_carries_a_bit():
     assert z.grad.tolist() == [[0.5, 1.0, 0.5]]
 
 
-@given(strengths, steps, st.floats(0.1, 3))
-def test_equals_the_plain_loop(z, timesteps, width):
+@given(strengths, steps, st.floats(0.1, 3), st.sampled_from(["linear", "log"]))
+def test_equals_the_plain_loop(z, timesteps, width, spacing):
     torch.manual_seed(0)
     fast = torch.from_numpy(z).requires_grad_()
     slow = torch.from_numpy(z).requires_grad_()
-    got = latency_spikes(fast, timesteps, width)
-    expected = reference.latency_spikes(slow, timesteps, width)
+    got = latency_spikes(fast, timesteps, width, spacing)
+    expected = reference.latency_spikes(slow, timesteps, width, spacing)
     assert torch.equal(got, expected)
     grad = torch.randn_like(got)
     got.backward(grad)
@@ -90,16 +100,80 @@ def test_gradient_is_the_same_in_both_memory_formats():
 @pytest.mark.parametrize("timesteps", [1, 2, 4])
 def test_every_code_occurs_in_a_fresh_encoder(timesteps):
     torch.manual_seed(0)
-    encoder = LatencyEncoder(1, 8, kernel=3, stride=1, timesteps=timesteps, width=1.0)
+    encoder = LatencyEncoder((1, 8, 8), Conv(8), timesteps, NetworkConfig())
     images = torch.randn(16, 1, 8, 8)
     z = encoder.strength(images)
-    assert z.mean().item() == pytest.approx(INITIAL_SHIFT, abs=1e-3)
-    assert z.std().item() == pytest.approx(INITIAL_SCALE, rel=1e-2)
+    assert z.mean().item() == pytest.approx(CODE_SHIFT, abs=1e-3)
+    assert z.std().item() == pytest.approx(CODE_SCALE, rel=1e-2)
     time = spike_time(encoder(images))
     assert set(time.unique().tolist()) == {*range(1, timesteps + 1), math.inf}
 
 
 def test_a_strided_encoder_keeps_its_parameters_few():
-    encoder = LatencyEncoder(3, 8, kernel=5, stride=2, timesteps=2, width=1.0)
+    encoder = LatencyEncoder((3, 9, 9), Conv(8, 5, 2), 2, NetworkConfig())
     assert encoder(torch.randn(2, 3, 9, 9)).shape == (2, 2, 8, 5, 5)
     assert sum(p.numel() for p in encoder.parameters()) == 8 * 3 * 25 + 8 + 8
+
+
+@pytest.mark.parametrize("spacing", ["linear", "log"])
+@given(timesteps=st.integers(1, 64))
+def test_levels_fall_from_below_one_to_zero(spacing, timesteps):
+    level = levels(
+        timesteps, device=torch.device("cpu"), dtype=torch.float64, spacing=spacing
+    ).tolist()
+    assert level[-1] == 0
+    assert level[0] < 1
+    assert level == sorted(set(level), reverse=True)
+
+
+def test_log_levels_halve():
+    level = levels(3, device=torch.device("cpu"), dtype=torch.float64, spacing="log")
+    assert level.tolist() == pytest.approx([3 / 7, 1 / 7, 0])
+
+
+def test_a_rate_is_the_mean_of_its_spikes():
+    z = torch.tensor([[-0.2, 0.0, 0.3, 0.8, 1.0, 1.7]])
+    torch.manual_seed(0)
+    spikes = rate_spikes(z, torch.rand(4000, 1, 6))
+    assert spikes.mean((0, 1)).tolist() == pytest.approx([0, 0, 0.3, 0.8, 1, 1], abs=0.03)
+
+
+def test_a_rates_gradient_is_straight_through():
+    z = torch.tensor([[-0.5, 0.5, 1.5]], requires_grad=True)
+    rate_spikes(z, torch.rand(3, 1, 3)).backward(
+        torch.tensor([[[1.0]], [[2.0]], [[4.0]]]).expand(3, 1, 3)
+    )
+    assert z.grad.tolist() == [[0, 7, 0]]
+
+
+def test_rate_coded_predictions_do_not_depend_on_the_batch():
+    encoder = RateEncoder((1, 8, 8), Conv(4), 5, NetworkConfig()).eval()
+    images = torch.randn(6, 1, 8, 8)
+    whole = encoder(images)
+    assert torch.equal(whole[:, 2:3], encoder(images[2:3]))
+    assert not torch.equal(whole[0], whole[1])
+    assert not torch.equal(encoder.train()(images), encoder(images))
+
+
+def test_frames_are_taken_as_they_are():
+    config = NetworkConfig(encoder="frames", synapse="delta", neuron="lif", tau_mem=1.0)
+    encoder = build_encoder((2, 6, 6), Conv(3), 4, config).eval()
+    frames = torch.randint(0, 3, (5, 4, 2, 6, 6)).float()
+    spikes = encoder(frames)
+    assert spikes.shape == (4, 5, 3, 6, 6)
+    for t in range(4):  # without memory a frame's spikes are its own
+        alone = build_encoder((2, 6, 6), Conv(3), 1, config).eval()
+        alone.load_state_dict(encoder.state_dict())
+        assert torch.equal(spikes[t], alone(frames[:, t : t + 1])[0])
+
+
+def test_direct_coding_repeats_the_same_current():
+    config = NetworkConfig(encoder="direct", reset="soft")
+    encoder = build_encoder((1, 6, 6), Conv(3), 3, config).eval()
+    images = torch.randn(4, 1, 6, 6)
+    current, v, expected = encoder.strength(images), torch.zeros(4, 3, 6, 6), []
+    for _ in range(3):
+        v = v + current
+        expected.append((v > 1).float())
+        v = v - expected[-1]
+    assert torch.equal(encoder(images), torch.stack(expected))

@@ -11,9 +11,10 @@ from latsearch.config.energy import PROFILES, EnergyProfile
 from latsearch.config.trial import NetworkConfig
 from latsearch.snn.energy import EnergyMeter, conventions, dense_energy, dense_fan_out, fan_out
 from latsearch.snn.families import Conv
+from latsearch.snn.layers import Identity
 from latsearch.snn.networks import build_network
 from tests.snn import reference
-from tests.snn.test_networks import networks
+from tests.snn.test_networks import inputs, networks
 
 PROFILE = EnergyProfile("test", mac=5.0, ac=1.0, neuron=0.25, source="made up")
 
@@ -42,59 +43,79 @@ def test_fan_out_of_a_dense_layer():
     assert dense_fan_out(linear, (3, 2)) == 24
 
 
-def watch(network, images) -> list[torch.Tensor]:
-    """What each layer's synapses receive, ``[T, B, ...]``."""
-    received = []
-    layers = [*network.layers(), network.output]
+def watch(network, x) -> list[torch.Tensor]:
+    """What each layer's synapses, or a shortcut without any, receive, ``[T, B, ...]``."""
+    received = {}
+    layers = [*network.projections(), network.output]
     handles = [
-        layer.synapse.register_forward_pre_hook(lambda _, inputs: received.append(inputs[0]))
+        getattr(layer, "synapse", layer).register_forward_pre_hook(
+            lambda _, inputs, layer=layer: received.update({layer: inputs[0]})
+        )
         for layer in layers
     ]
     with torch.no_grad():
-        network(images)
+        network(x)
     for handle in handles:
         handle.remove()
-    return [x.view(network.timesteps, -1, *x.shape[1:]) for x in received]
+    every = [received[layer] for layer in layers]
+    return [x.reshape(network.timesteps, -1, *x.shape[1:]) for x in every]
 
 
-@settings(max_examples=10)
+def fan_by_counting(layer, shape) -> torch.Tensor:
+    if isinstance(layer, Identity):
+        return torch.ones(shape)
+    weight = layer.synapse.weight
+    if isinstance(layer.synapse, torch.nn.Linear):
+        return (weight != 0).sum(0).double()
+    like = Conv(weight.shape[0], weight.shape[-1], layer.synapse.stride[0])
+    return torch.from_numpy(reference.synapses(like, *shape, weight))
+
+
+@settings(max_examples=25)
 @given(networks())
 def test_energy_equals_counting_one_by_one(config):
     torch.manual_seed(0)
     network = build_network(config, (1, 8, 8), 3).eval()
-    images = torch.randn(2, 1, 8, 8)
+    x = inputs(network, 2)
     with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
-        network(images)
+        network(x)
     energy = meter.report()
-    received = watch(network, images)
-    operations = np.zeros((config.timesteps, 2))
-    for layer, x in zip(network.layers(), received, strict=False):
-        weight = layer.synapse.weight
-        if isinstance(layer.synapse, torch.nn.Linear):
-            fan = (weight != 0).sum(0).double()
-        else:
-            like = Conv(weight.shape[0], weight.shape[-1], layer.synapse.stride[0])
-            fan = torch.from_numpy(reference.synapses(like, *x.shape[2:], weight))
-        operations += (x * fan).flatten(2).sum(-1).numpy()
-    steps = np.arange(1, config.timesteps + 1)[:, None]
-    hidden = operations.cumsum(0) * 1.0 + network.hidden_neurons() * steps * 0.25
-    output = received[-1].flatten(2).sum(-1).double().numpy().cumsum(0) * 3
+    received = watch(network, x)
+    timesteps = network.timesteps
+    analog = config.neuron == "relu" or config.encoder == "analog"
+    spent = np.zeros((timesteps, 2))
+    for layer, sent in zip(network.projections(), received, strict=False):
+        operations = sent != 0 if analog else sent.abs()
+        fan = fan_by_counting(layer, sent.shape[2:])
+        price = PROFILE.mac if analog else PROFILE.ac
+        spent += (operations * fan).flatten(2).sum(-1).numpy() * price
+    steps = np.arange(1, timesteps + 1)[:, None]
+    hidden = spent.cumsum(0) + network.updated_neurons() * steps * 0.25
+    last = received[-1].flatten(2)
+    output = (last != 0 if analog else last.abs()).sum(-1).double().numpy().cumsum(0) * 3
+    output *= PROFILE.mac if analog else PROFILE.ac
+    parts = {name: part.numpy() for name, part in energy.parts().items()}
+    np.testing.assert_allclose(parts["hidden"], hidden * 1e-3, rtol=1e-12)
+    np.testing.assert_allclose(parts["output"], output * 1e-3, rtol=1e-12)
     stem = network.encoder.conv
     like = Conv(stem.out_channels, stem.kernel_size[0], stem.stride[0])
-    macs = reference.synapses(like, 1, 8, 8, stem.weight).sum()
-    np.testing.assert_allclose(energy.hidden.numpy(), hidden * 1e-3, rtol=1e-12)
-    np.testing.assert_allclose(energy.output.numpy(), output * 1e-3, rtol=1e-12)
-    assert energy.encoder == pytest.approx(macs * 5e-3, rel=1e-12)
+    fan = reference.synapses(like, 1, 8, 8, stem.weight)
+    if network.encoder.still:
+        encoder = np.full((timesteps, 2), fan.sum() * 5.0)
+    else:
+        frames = x.transpose(0, 1).numpy()
+        encoder = (np.where(frames > 1, 5.0, frames) * fan).sum((2, 3, 4)).cumsum(0)
+    np.testing.assert_allclose(parts["encoder"], encoder * 1e-3, rtol=1e-12)
     total = energy.cumulative()
     assert (total.diff(dim=0) >= 0).all()
-    assert total.max() <= dense_energy(network, PROFILE)
+    assert total.max() <= dense_energy(network, PROFILE) * (1 + 1e-12)
     assert sum(energy.shares().values()) == pytest.approx(1)
 
 
 def test_every_input_spiking_reaches_the_dense_bound():
     config = NetworkConfig(family="lenet", width=2, hidden=3, timesteps=2, downsampling="sum")
     network = build_network(config, (1, 8, 8), 3).eval()
-    for module in [network.encoder, *(layer.neuron for layer in network.layers())]:
+    for module in [network.encoder, *(unit for unit, _ in network.hidden_layers())]:
         module.register_forward_hook(lambda module, inputs, spikes: torch.ones_like(spikes))
     with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
         network(torch.randn(2, 1, 8, 8))
@@ -128,7 +149,7 @@ def test_batches_are_put_side_by_side():
 def test_firing_rates_are_spikes_a_neuron_and_timestep():
     network = build_network(NetworkConfig(width=2, hidden=4), (1, 8, 8), 3).eval()
     sent = []
-    for module in [network.encoder, *(layer.neuron for layer in network.layers())]:
+    for module in [network.encoder, *(unit for unit, _ in network.hidden_layers())]:
         module.register_forward_hook(lambda module, inputs, out: sent.append(out.mean().item()))
     with EnergyMeter(network, PROFILE) as meter, torch.no_grad():
         network(torch.randn(6, 1, 8, 8))
@@ -146,5 +167,5 @@ def test_a_meter_without_samples_has_nothing_to_report():
 def test_conventions_name_prices_and_source():
     profile = PROFILES["horowitz-45nm-fp32"]
     text = conventions(profile)
-    for part in ("4.6 pJ", "0.9 pJ", "Horowitz", "once an image", profile.name):
+    for part in ("4.6 pJ", "0.9 pJ", "Horowitz", "once, in full", profile.name):
         assert part in text

@@ -16,13 +16,20 @@ STAGES = (
     StageConfig(channels=3, kernel=3, downsampling="max"),
     StageConfig(channels=4, blocks=2, kernel=5, downsampling="stride"),
 )
+RESIDUAL = (
+    StageConfig(channels=3, blocks=2, block="residual", downsampling="sum"),
+    StageConfig(channels=4, blocks=2, block="residual", downsampling="stride"),
+)
+FAMILIES = ["mlp", "lenet", "vgg11", "vgg16", "resnet18", "resnet19", "sew_resnet18", "stages"]
 
 
-def networks() -> st.SearchStrategy[NetworkConfig]:
+def networks(
+    encoders=("latency", "rate", "direct", "analog", "frames"),
+) -> st.SearchStrategy[NetworkConfig]:
     """Any small network."""
     return st.builds(
         NetworkConfig,
-        family=st.sampled_from(["mlp", "lenet", "vgg11", "stages"]),
+        family=st.sampled_from(FAMILIES),
         timesteps=st.integers(1, 5),
         encoder_surrogate_width=st.floats(0.2, 2),
         stem_channels=st.none() | st.integers(1, 4),
@@ -33,27 +40,43 @@ def networks() -> st.SearchStrategy[NetworkConfig]:
         hidden_layers=st.integers(1, 3),
         downsampling=st.sampled_from(["max", "sum", "stride"]),
         depth=st.none() | st.integers(1, 2),
-        stages=st.just(STAGES),
-        neuron=st.sampled_from(["if", "lif"]),
+        stages=st.sampled_from([STAGES, RESIDUAL]),
+        encoder=st.sampled_from(encoders),
+        encoder_map=st.sampled_from(["linear", "log"]),
+        neuron=st.sampled_from(["if", "lif", "relu", "sign"]),
         tau_mem=st.floats(1, 10),
+        learn_tau_mem=st.booleans(),
         firing_threshold=st.floats(0.1, 4),
         reset=st.sampled_from(["hard", "soft"]),
         spiking=st.sampled_from(["relaxed", "strict"]),
         synapse=st.sampled_from(["delta", "step", "exp"]),
         tau_syn=st.floats(1, 10),
-        surrogate=st.sampled_from(["triangle", "sigmoid", "arctan"]),
+        surrogate=st.sampled_from(["triangle", "rectangle", "sigmoid", "arctan"]),
         surrogate_width=st.floats(0.2, 3),
         output_tau_mem=st.none() | st.floats(1, 10),
+        norm=st.sampled_from(["pooled", "timestep"]),
+        output_centred=st.booleans(),
+        output_bias=st.booleans(),
     )
+
+
+def inputs(network, batch: int, dtype=torch.float32) -> torch.Tensor:
+    """Images, or event frames where the network takes those."""
+    if network.encoder.still:
+        return torch.rand(batch, *network.input_shape, dtype=dtype)
+    counts = torch.rand(batch, network.timesteps, *network.input_shape, dtype=dtype)
+    return (counts * 3).floor()
 
 
 @given(networks(), st.sampled_from([(1, 8, 8), (3, 9, 11)]), st.integers(2, 5))
 def test_any_network_runs_forward_and_backward(config, shape, classes):
     network = build_network(config, shape, classes)
-    potentials = network(torch.rand(3, *shape))
-    assert potentials.shape == (config.timesteps, 3, classes)
+    potentials = network(inputs(network, 3))
+    assert potentials.shape == (network.timesteps, 3, classes)
+    assert network.timesteps == (1 if config.neuron in ("relu", "sign") else config.timesteps)
     assert potentials.dtype == torch.float32
-    assert potentials.sum(-1).abs().max() < 1e-3
+    if config.output_centred:
+        assert potentials.sum(-1).abs().max() < 1e-3 * potentials.abs().max().clamp_min(1)
     potentials.square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -63,13 +86,13 @@ def test_any_network_runs_forward_and_backward(config, shape, classes):
     assert on_meta.hidden_neurons() == network.hidden_neurons()
 
 
-@settings(max_examples=25)
-@given(networks(), st.integers(0, 1000))
+@settings(max_examples=60)
+@given(networks(("latency", "direct", "analog", "frames")), st.integers(0, 1000))
 def test_equals_the_plain_loop(config, seed):
     torch.manual_seed(seed)
     network = build_network(config, (2, 8, 8), 3).double()
-    images = torch.rand(3, 2, 8, 8, dtype=torch.float64)
-    grad = torch.randn(config.timesteps, 3, 3, dtype=torch.float64)
+    images = inputs(network, 3, torch.float64)
+    grad = torch.randn(network.timesteps, 3, 3, dtype=torch.float64)
     outcomes = []
     for forward in (network, lambda x: reference.forward(network, x)):
         network.zero_grad()
@@ -120,7 +143,7 @@ def test_hidden_neurons_and_initial_normalisation():
     config = NetworkConfig(family="lenet", width=5, hidden=7, firing_threshold=2.5)
     network = build_network(config, (1, 8, 8), 10)
     assert network.hidden_neurons() == 10 * 4 * 4 + 7
-    for layer in network.layers():
+    for layer in network.projections():
         assert (layer.norm.weight == 2.5).all()
 
 
@@ -135,3 +158,18 @@ def test_images_are_left_as_they_were():
 def test_a_single_class_is_refused():
     with pytest.raises(LatsearchError, match="two classes"):
         build_network(NetworkConfig(), (1, 8, 8), 1)
+
+
+@pytest.mark.parametrize("family", ["vgg11", "sew_resnet18", "resnet19", "mlp"])
+def test_recomputed_activations_change_nothing(family):
+    config = NetworkConfig(family=family, width=2, hidden=5, synapse="exp", norm="timestep")
+    outcomes = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        network = build_network(config, (1, 16, 16), 3)
+        network.recompute = recompute
+        potentials = network(torch.rand(4, 1, 16, 16))
+        potentials.square().sum().backward()
+        grads = [parameter.grad for parameter in network.parameters()]
+        outcomes.append((potentials.detach(), grads, list(network.buffers())))
+    torch.testing.assert_close(*outcomes, rtol=0, atol=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -16,7 +17,10 @@ from tests.snn import reference
 
 SWITCHES = list(
     itertools.product(
-        [0.0, 0.5, 1.0], [False, True], [False, True], ["triangle", "sigmoid", "arctan"]
+        [0.0, 0.5, 1.0],
+        [False, True],
+        [False, True],
+        ["triangle", "rectangle", "sigmoid", "arctan"],
     )
 )
 
@@ -54,6 +58,31 @@ def test_equals_the_plain_loop(keep, soft_reset, strict, surrogate, timesteps):
     got.backward(grad)
     expected.backward(grad)
     torch.testing.assert_close(fast.grad, slow.grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("soft_reset", "strict"), list(itertools.product([False, True], repeat=2)))
+def test_a_learned_leak_has_the_plain_loops_gradient(soft_reset, strict):
+    rule = FiringRule(keep=0.7, soft_reset=soft_reset, strict=strict, surrogate="arctan")
+    torch.manual_seed(0)
+    values, grad = torch.randn(5, 7, 11, dtype=torch.float64), torch.randn(5, 7, 11).double()
+    grads = []
+    for run in ("fast", "slow"):
+        keep = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+        x = values.clone().requires_grad_()
+        if run == "fast":
+            spikes = fire(x.flatten(0, 1), 5, rule, keep=keep).view_as(x)
+        else:
+            spikes = run_reference(x, dataclasses.replace(rule, keep=keep))
+        spikes.backward(grad)
+        grads.append((spikes.detach(), x.grad, keep.grad))
+    torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
+
+
+def test_a_learned_leak_starts_at_the_rules():
+    neuron = SpikingNeuron(4, FiringRule(keep=0.5), learn_keep=True)
+    assert neuron.keep().item() == pytest.approx(0.5)
+    current = torch.randn(8, 3)
+    assert torch.equal(neuron(current), fire(current, 4, FiringRule(keep=neuron.keep().item())))
 
 
 def test_a_known_train_of_spikes():

@@ -76,15 +76,16 @@ def test_epochs_differ_and_repeat():
 def test_spike_rate_has_the_mean_and_a_gradient():
     network = build_network(SMALL, (1, 8, 8), 3)
     sent = []
-    for layer in network.layers():
-        layer.neuron.register_forward_hook(lambda module, inputs, out: sent.append(out))
+    units = [unit for unit, _ in network.hidden_layers()]
+    for unit in units:
+        unit.register_forward_hook(lambda module, inputs, out: sent.append(out))
     with SpikeRate(network, enabled=True) as rate:
         network(torch.randn(5, 1, 8, 8))
     network(torch.randn(5, 1, 8, 8))  # not watched any more
-    spikes = torch.cat([out.flatten() for out in sent[: len(network.layers())]])
+    spikes = torch.cat([out.flatten() for out in sent[: len(units)]])
     assert rate.mean().item() == pytest.approx(spikes.mean().item())
     rate.mean().backward()
-    assert network.layers()[0].synapse.weight.grad.abs().sum() > 0
+    assert network.projections()[0].synapse.weight.grad.abs().sum() > 0
 
 
 def test_compiling_is_decided_from_sizes_alone():

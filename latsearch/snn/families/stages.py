@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from latsearch.config.trial import NetworkConfig
+from latsearch.config.trial import NetworkConfig, StageConfig
 from latsearch.errors import UserError
-from latsearch.snn.families.blueprint import Blueprint, Conv, Pool
+from latsearch.snn.families.blueprint import Blueprint, Conv, Layer, Pool, Residual
 
 
 def stages(config: NetworkConfig, input_shape: tuple[int, int, int]) -> Blueprint:
     """Encoder, then the blocks of the first `depth` stages, each stage downsampled at its end.
+
+    A `plain` block is one convolution, a `residual` one two of them with a shortcut around them.
 
     Raises:
         UserError: there is no stage, or fewer than `depth`.
@@ -20,15 +22,23 @@ def stages(config: NetworkConfig, input_shape: tuple[int, int, int]) -> Blueprin
         raise UserError(
             f"network.depth is {depth}, but network.stages has {len(config.stages)} stages"
         )
-    convs: list[Conv] = []
+    layers: list[Layer] = []
     pool: Pool | None = None
     for stage in config.stages[:depth]:
         for block in range(stage.blocks):
             stride = 2 if block == 0 and stage.downsampling == "stride" else 1
-            convs.append(Conv(stage.channels, stage.kernel, stride, pool))
+            layers.append(_block(stage, stride, pool))
             pool = None
         if stage.downsampling == "max" or stage.downsampling == "sum":
             pool = stage.downsampling
     stem_channels = config.stem_channels or config.stages[0].channels
     stem = Conv(stem_channels, config.stem_kernel, config.stem_stride)
-    return Blueprint(stem, tuple(convs), output_pool=pool)
+    return Blueprint(stem, tuple(layers), output_pool=pool)
+
+
+def _block(stage: StageConfig, stride: int, pool: Pool | None) -> Layer:
+    neuron = None if stage.neuron == "network" else stage.neuron
+    first = Conv(stage.channels, stage.kernel, stride, pool, neuron)
+    if stage.block == "plain":
+        return first
+    return Residual((first, Conv(stage.channels, stage.kernel, neuron=neuron)))
