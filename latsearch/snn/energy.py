@@ -106,8 +106,8 @@ def conventions(profile: EnergyProfile) -> str:
         "more. Hidden and output layers: one AC for each spike and each nonzero synapse that it "
         "reaches, borders and strides exact, up to the decision; a pooled sum of n spikes is n "
         "ACs, a shortcut without weights one AC a spike, inputs that are no spikes are MACs. "
-        "Neurons: every spiking neuron is updated at every timestep; the latency code's T comparisons are "
-        "free. Batch normalisation is folded, max pooling and memory accesses are free."
+        "Neurons: every spiking neuron is updated at every timestep; the latency code's T "
+        "comparisons are free. Batch normalisation is folded, max pooling and memory accesses are free."
     )
 
 
