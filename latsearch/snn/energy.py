@@ -107,7 +107,8 @@ def conventions(profile: EnergyProfile) -> str:
         "reaches, borders and strides exact, up to the decision; a pooled sum of n spikes is n "
         "ACs, a shortcut without weights one AC a spike, inputs that are no spikes are MACs. "
         "Neurons: every spiking neuron is updated at every timestep; the latency code's T "
-        "comparisons are free. Batch normalisation is folded, max pooling and memory accesses are free."
+        "comparisons are free. Batch normalisation is folded; max pooling and memory accesses are "
+        "free."
     )
 
 
