@@ -143,15 +143,16 @@ def recomputed(layer: nn.Module, spikes: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _frozen_statistics(layer: nn.Module) -> Iterator[None]:
     norms = [n for n in layer.modules() if isinstance(n, nn.BatchNorm1d | nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    before = [(norm.momentum, count.clone()) for norm, count in zip(norms, counts, strict=True)]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+        for norm, count, (momentum, seen) in zip(norms, counts, before, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(tracked)
+            count.copy_(seen)
 
 
 def build_network(
