@@ -6,21 +6,26 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from latsearch import selection
-from latsearch.config import StudyConfig, load_study, parse_study
+from latsearch.config import (
+    StudyConfig,
+    is_postgres,
+    load_study,
+    parse_study,
+)
 from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
-from latsearch.runs import DEFAULT_RUNS, find_study, put_aside
+from latsearch.runs import DEFAULT_RUNS, find_study, folder_lock, put_aside
+from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
-from latsearch.search.lock import DriverLock
 from latsearch.search.query import parse
 from latsearch.search.sampler import OptunaSampler
 from latsearch.search.storage import Study
@@ -95,6 +100,7 @@ class RunOptions:
         for section, name in ((search, "trials"), (search, "seed"), (data, "study")):
             value = getattr(self, name)
             section[name] = section[name] if value is None else value
+        data["storage"] = environment_url() or config.storage
         return parse_study(json.dumps(data), "options")  # JSON is YAML
 
 
@@ -122,15 +128,21 @@ def run(
     """
     options = options or RunOptions()
     config = options.applied(resolve(source))
+    if config.storage is not None:
+        remember(config.storage)
     splits = _splits(config, options.download)
     folder = options.runs / config.study
     _make(folder)
-    with DriverLock(folder):
+    with ExitStack() as opening:
+        opening.enter_context(folder_lock(folder, config.storage))
         aside = put_aside(folder) if options.fresh else None
         with _executor(options, splits) as executor:
-            study = _open_or_create(folder, config, splits, executor)
-            with _publisher(study, options, warn) as publisher:
-                finished = _search(study, splits, options, watch, publisher, executor)
+            study = _open_or_create(folder, config, splits, executor, warn)
+            with study.driven():
+                if is_postgres(study.storage):
+                    opening.close()  # others may have a folder of this name
+                with _publisher(study, options, warn) as publisher:
+                    finished = _search(study, splits, options, watch, publisher, executor)
     status = study_status(study)
     records = study.trials()
     if finished and all(record.state is TrialState.FAILED for record in records):
@@ -337,10 +349,17 @@ def _executor(options: RunOptions, splits: Splits) -> Iterator[LocalRay | None]:
 
 
 def _open_or_create(
-    folder: Path, config: StudyConfig, splits: Splits, executor: LocalRay | None
+    folder: Path,
+    config: StudyConfig,
+    splits: Splits,
+    executor: LocalRay | None,
+    warn: Callable[[str], None],
 ) -> Study:
     if Study.exists(folder):
         study = Study.open(folder, drive=True)
+        if is_postgres(study.storage) != is_postgres(config.storage):
+            there = study.storage or "its folder"
+            warn(f"{folder}: the study stays where it was created, in {there}")
         study.adopt(config)
         return study
     if executor is not None:

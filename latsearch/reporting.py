@@ -13,7 +13,6 @@ from typing import Any
 from latsearch.config import StudyConfig
 from latsearch.objectives import OperatingPoint
 from latsearch.search.driver import study_hypervolume
-from latsearch.search.lock import driver_of
 from latsearch.search.results import METRICS, front, operating_points
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
@@ -66,7 +65,7 @@ def study_status(study: Study) -> StudyStatus:
     """Where the study stands, read from its storage."""
     records = study.trials()
     count = {state: sum(r.state is state for r in records) for state in TrialState}
-    driver = driver_of(study.folder)
+    driver = study.driver()
     seconds = study.seconds(records)
     ended = len(records) - count[TrialState.RUNNING]
     return StudyStatus(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from latsearch.config import is_postgres
 from latsearch.errors import StudyError
 from latsearch.search.lock import DriverLock
 from latsearch.search.storage import Study
+
+if TYPE_CHECKING:
+    from latsearch.search.advisory import DatabaseLock
 
 DEFAULT_RUNS = Path("runs")
 
@@ -41,6 +47,11 @@ def put_aside(folder: Path) -> Path | None:
     """
     if not Study.exists(folder):
         return None
+    with _held(folder):
+        return _moved_aside(folder)
+
+
+def _moved_aside(folder: Path) -> Path:
     aside = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     aside.mkdir()
     for entry in folder.iterdir():
@@ -55,7 +66,32 @@ def remove_study(folder: Path) -> None:
     Raises:
         StudyError: it is being driven.
     """
-    with DriverLock(folder):
+    url = Study.storage_of(folder)
+    with folder_lock(folder, url), _held(folder):
+        if url is not None:
+            Study.open(folder, drive=True).delete()
         # the header first: what a kill in between leaves is no study any more
         (folder / "study.json").unlink()
         shutil.rmtree(folder)
+
+
+def folder_lock(folder: Path, storage: str | None) -> DriverLock | DatabaseLock:
+    """The right to make or open the study in a folder; of one that is there, where it is stored.
+
+    Args:
+        folder: the study's folder.
+        storage: where a study that is not there yet is going to be stored.
+    """
+    url = Study.storage_of(folder) if Study.exists(folder) else storage
+    if not is_postgres(url):
+        return DriverLock(folder)
+    from latsearch.search.advisory import DatabaseLock
+
+    return DatabaseLock(str(url), f"folder {folder.resolve()}", str(folder))
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The study's own lock, where it has one beside its folder's."""
+    if is_postgres(Study.storage_of(folder)):
+        return Study.open(folder).driven()
+    return nullcontext()

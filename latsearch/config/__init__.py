@@ -5,6 +5,10 @@ from latsearch.config.energy import PROFILES as PROFILES
 from latsearch.config.energy import EnergyProfile as EnergyProfile
 from latsearch.config.loading import load_study as load_study
 from latsearch.config.loading import parse_study as parse_study
+from latsearch.config.locations import STORAGE_VARIABLE as STORAGE_VARIABLE
+from latsearch.config.locations import is_postgres as is_postgres
+from latsearch.config.locations import storage_url as storage_url
+from latsearch.config.locations import without_password as without_password
 from latsearch.config.schema import json_schema as json_schema
 from latsearch.config.space import Condition as Condition
 from latsearch.config.space import Parameter as Parameter
@@ -13,6 +17,7 @@ from latsearch.config.space import Value as Value
 from latsearch.config.study import DATASETS as DATASETS
 from latsearch.config.study import Bound as Bound
 from latsearch.config.study import DataConfig as DataConfig
+from latsearch.config.study import ResourcesConfig as ResourcesConfig
 from latsearch.config.study import StoppingConfig as StoppingConfig
 from latsearch.config.study import StudyConfig as StudyConfig
 from latsearch.config.trial import NetworkConfig as NetworkConfig

@@ -7,11 +7,19 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 
 from latsearch.config.checks import space_faults
 from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
+from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
 from latsearch.config.space import Space
 from latsearch.config.text import plain, shown
 from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction
@@ -45,7 +53,8 @@ ObjectiveName = Literal["accuracy", "latency", "energy"]
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SQLITE = r"sqlite:///.+"
+_ACCELERATOR = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_RESOURCE = r"[A-Za-z][A-Za-z0-9_.:-]{0,63}"
 
 
 def study_name(name: str) -> str:
@@ -97,10 +106,19 @@ def _profile(name: str) -> str:
     return name
 
 
-def _storage(url: str) -> str:
-    if not re.fullmatch(_SQLITE, url):
-        raise ValueError(f"{shown(url)} is neither sqlite:///FILE nor null for the runs folder")
-    return url
+def _resource(name: str) -> str:
+    if not re.fullmatch(_RESOURCE, name) or name.upper() in ("CPU", "GPU"):
+        raise ValueError(
+            f"{shown(name)} is no name of a custom resource: write one that a node was started "
+            "with, e.g. spot for `ray start --resources '{\"spot\": 4}'`"
+        )
+    return name
+
+
+def _accelerator(name: str) -> str:
+    if not re.fullmatch(_ACCELERATOR, name):
+        raise ValueError(f"{shown(name)} is no type of GPU as Ray names them, e.g. A100 or T4")
+    return name
 
 
 def _whole_beyond_one(gpus: float) -> float:
@@ -197,6 +215,26 @@ class ResourcesConfig(Model):
     gpus_per_trial: Annotated[float, AfterValidator(_whole_beyond_one)] = Field(
         default=0.0, ge=0, le=1000, description="GPUs of a trial; a fraction shares one"
     )
+    accelerator_type: Annotated[str, AfterValidator(_accelerator)] | None = Field(
+        default=None,
+        json_schema_extra={"pattern": f"^{_ACCELERATOR}$"},
+        description="type of a trial's GPU as Ray names it, e.g. A100; null: any",
+    )
+    custom: dict[
+        Annotated[str, AfterValidator(_resource)], Annotated[float, Field(gt=0, le=1e6)]
+    ] = Field(
+        default={},
+        description="what a trial takes of nodes' custom resources, e.g. {spot: 1}",
+        json_schema_extra={"propertyNames": {"pattern": f"^{_RESOURCE}$"}},
+    )
+
+    def per_trial(self) -> Mapping[str, float]:
+        """What a trial takes, by the names that Ray has for it; nothing of which it takes 0."""
+        wanted = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial, **self.custom}
+        if self.accelerator_type is not None:
+            # Ray gives each node one of its type, to be asked for in small parts
+            wanted[f"accelerator_type:{self.accelerator_type}"] = 0.001
+        return {name: amount for name, amount in wanted.items() if amount > 0}
 
 
 class RunConfig(Model):
@@ -232,7 +270,8 @@ class TrackingConfig(Model):
     uri: str | None = Field(
         default=None,
         min_length=1,
-        description="MLflow tracking URI; null: mlflow.db in the runs folder",
+        description="MLflow tracking URI; null: MLFLOW_TRACKING_URI, or mlflow.db in the runs "
+        "folder",
     )
     enabled: bool = Field(default=True, description="publish to MLflow at all")
 
@@ -273,15 +312,21 @@ class StudyConfig(Model):
     )
     run: RunConfig = Field(default=RunConfig(), description="how the search runs on")
     energy: EnergyConfig = Field(default=EnergyConfig(), description="how energy is priced")
-    storage: Annotated[str, AfterValidator(_storage)] | None = Field(
+    storage: Annotated[str, AfterValidator(storage_url)] | None = Field(
         default=None,
-        description="where the study is stored: null for a journal in the runs folder, or "
-        "sqlite:///FILE",
-        json_schema_extra={"pattern": f"^{_SQLITE}$"},
+        repr=False,
+        description="where the study is stored: null for a journal in the runs folder, "
+        "postgresql://USER@HOST/DATABASE, or sqlite:///FILE",
+        json_schema_extra={"pattern": f"^{STORAGE_PATTERN}$"},
     )
     tracking: TrackingConfig = Field(
         default=TrackingConfig(), description="where MLflow keeps its copy of the study"
     )
+
+    @field_serializer("storage")
+    def _storage_shown(self, url: str | None) -> str | None:
+        """A password is never written to storage, MLflow or reports."""
+        return None if url is None else without_password(url)
 
     @cached_property
     def space(self) -> Space:
@@ -303,6 +348,12 @@ class StudyConfig(Model):
                     f"constraints.{column}",
                     f"is no column of a decision curve; known are {', '.join(NUMERIC_COLUMNS)}",
                 )
+        if self.resources.accelerator_type is not None and self.resources.gpus_per_trial == 0:
+            yield (
+                "resources.accelerator_type",
+                f"is {self.resources.accelerator_type}, but a trial takes no GPU: set "
+                "gpus_per_trial",
+            )
         stages = getattr(self.network, "stages", ())
         families = self.space.domain("network.family") or ()
         if "stages" in families and not stages:

@@ -36,7 +36,7 @@ class DriverLock:
                 f"({holder or 'starting up'}); wait for it, stop it, or use --study NAME"
             ) from None
         os.ftruncate(self._file, 0)
-        os.write(self._file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(self._file, f"{this_process()}\n".encode())
         return self
 
     def __exit__(
@@ -61,6 +61,11 @@ def driver_of(folder: Path) -> str | None:
     except FileNotFoundError:
         pass
     return None
+
+
+def this_process() -> str:
+    """How a driver names itself."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"
 
 
 class JournalLock(BaseJournalFileLock):

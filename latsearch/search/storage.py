@@ -10,7 +10,8 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from latsearch.config import StudyConfig, Value
+from latsearch.config import StudyConfig, Value, is_postgres, without_password
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
+from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
 from latsearch.search.journal import Journal, mend
+from latsearch.search.lock import driver_of
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
@@ -52,10 +55,13 @@ class Study:
         reference: the hypervolume's reference point by objective, fixed when it was created.
     """
 
-    def __init__(self, folder: Path, config: StudyConfig, study: optuna.Study):
+    def __init__(
+        self, folder: Path, config: StudyConfig, study: optuna.Study, url: str | None = None
+    ):
         self.folder = folder
         self.config = config
         self._study = study
+        self._url = url  # of its database, without a password; None for a journal in the folder
         self.reference: Mapping[str, float] = study.user_attrs["reference"]
         self._sequence = 0
         self._ids: dict[int, int] = {}
@@ -65,6 +71,11 @@ class Study:
     def name(self) -> str:
         """Name of the study that no other has, also where ``--fresh`` made one of its kind anew."""
         return self._study.study_name
+
+    @property
+    def storage(self) -> str | None:
+        """URL of its database, without a password; None for a journal in the folder."""
+        return self._url
 
     @property
     def exhausted(self) -> bool:
@@ -91,9 +102,10 @@ class Study:
         """Create the study in its folder, which may hold a driver's lock and nothing else."""
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{config.study}@{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        header = {"version": FORMAT, "storage": config.storage, "name": name}
+        url = None if config.storage is None else without_password(config.storage)
+        header = {"version": FORMAT, "storage": url, "name": name}
         study = optuna.create_study(
-            storage=_storage(folder, config.storage),
+            storage=_storage(folder, url, drive=True),
             study_name=name,
             directions=[OBJECTIVES[o].direction for o in config.objectives],
         )
@@ -104,7 +116,7 @@ class Study:
         aside = folder / f"{_HEADER}.tmp"
         aside.write_text(json.dumps(header, indent=1) + "\n")
         aside.replace(folder / _HEADER)
-        return cls(folder, config, study)
+        return cls(folder, config, study, url)
 
     @classmethod
     def open(cls, folder: Path, *, drive: bool = False) -> Study:
@@ -117,28 +129,31 @@ class Study:
         Raises:
             StudyError: there is none, or it is of a newer format, or its storage is damaged.
         """
-        try:
-            header = json.loads((folder / _HEADER).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
-        except (OSError, ValueError) as error:
-            raise StudyError(f"{folder / _HEADER}: cannot be read: {error}") from None
-        if header.get("version") != FORMAT:
-            raise StudyError(
-                f"{folder}: written in format {header.get('version')}, this latsearch reads "
-                f"{FORMAT}; install the version that wrote it"
-            )
+        header = _header(folder)
         if drive and header["storage"] is None:
             mend(folder / _JOURNAL)
         try:
             study = optuna.load_study(
-                study_name=header["name"], storage=_storage(folder, header["storage"])
+                study_name=header["name"], storage=_storage(folder, header["storage"], drive=drive)
             )
         except (KeyError, ValueError) as error:
             raise StudyError(f"{folder}: its storage is damaged or gone: {error}") from None
         return cls(
-            folder, StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"])), study
+            folder,
+            StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"])),
+            study,
+            header["storage"],
         )
+
+    @staticmethod
+    def storage_of(folder: Path) -> str | None:
+        """Where the study in a folder is stored: a URL without password, None for a journal.
+
+        Raises:
+            StudyError: there is no study, or it is of a newer format.
+        """
+        url: str | None = _header(folder)["storage"]
+        return url
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -157,7 +172,8 @@ class Study:
                 f"{self.folder}: this study was started with another configuration "
                 f"({'; '.join(changes)}); start anew with --fresh, or name it with --study NAME"
             )
-        self.config = config
+        # it stays where it was created
+        self.config = config = config.model_copy(update={"storage": self._url})
         if config.model_dump(mode="json") != self._study.user_attrs["config"]:
             self._study.set_user_attr("config", config.model_dump(mode="json"))
 
@@ -167,8 +183,50 @@ class Study:
         self._sequence = sum(len(trial.log) for trial in trials)
         token = 1 + sum(key.startswith(_SESSION) for key in self._study.user_attrs)
         self._study.set_user_attr(f"{_SESSION}{token:06d}", time.time())
+        if (database := self._database) is not None:
+            database.fence(self._study._study_id, token)
         self._remove_loose_checkpoints(trials)
         return token
+
+    # --- who drives it --------------------------------------------------------------------------
+
+    def driver(self) -> str | None:
+        """Who drives the study, e.g. ``pid 17 on host``; None where nobody does."""
+        if not is_postgres(self._url):
+            return driver_of(self.folder)
+        from latsearch.search.advisory import database_driver
+
+        return database_driver(str(self._url), self.name)
+
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """Drive the study for the life of the context; the folder's lock is held already.
+
+        In PostgreSQL the study has a lock of its own: other machines may have the folder elsewhere.
+
+        Raises:
+            StudyError: somebody drives it.
+        """
+        database = self._database
+        if database is None:
+            yield
+            return
+        from latsearch.search.advisory import DatabaseLock
+
+        with DatabaseLock(str(self._url), self.name, str(self.folder)) as lock:
+            database.returned = lock.renew
+            yield
+
+    def delete(self) -> None:
+        """Delete the study from a database; its folder is left."""
+        if self._url is not None:
+            optuna.delete_study(study_name=self.name, storage=self._study._storage)
+
+    @property
+    def _database(self) -> PatientStorage | None:
+        """PostgreSQL behind Optuna's cache; None for any other storage."""
+        backend = getattr(self._study._storage, "_backend", None)
+        return backend if isinstance(backend, PatientStorage) else None
 
     # --- trials ---------------------------------------------------------------------------------
 
@@ -292,6 +350,22 @@ class Study:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _header(folder: Path) -> dict[str, Any]:
+    """What a study's folder says of it."""
+    try:
+        header = json.loads((folder / _HEADER).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{folder / _HEADER}: cannot be read: {error}") from None
+    if header.get("version") != FORMAT:
+        raise StudyError(
+            f"{folder}: written in format {header.get('version')}, this latsearch reads "
+            f"{FORMAT}; install the version that wrote it"
+        )
+    return dict(header)
+
+
 def trial_folder(number: int) -> str:
     """Folder of a trial's checkpoints relative to its study's."""
     return f"trials/{number:05d}"
@@ -314,9 +388,9 @@ def _record(trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def _storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage | str:
+def _storage(folder: Path, url: str | None, *, drive: bool) -> optuna.storages.BaseStorage:
     if url is not None:
-        return url
+        return open_storage(url, drive=drive)
     return optuna.storages.JournalStorage(Journal(folder / _JOURNAL))
 
 

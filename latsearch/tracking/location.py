@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -16,8 +17,8 @@ class TrackingError(LatsearchError):
 
 
 def default_uri(runs: Path) -> str:
-    """Tracking URI of the runs folder's own store, ``mlflow.db``."""
-    return f"{_SQLITE}{(runs / 'mlflow.db').resolve()}"
+    """Tracking URI from ``MLFLOW_TRACKING_URI``, or of the runs folder's own ``mlflow.db``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(runs / 'mlflow.db').resolve()}"
 
 
 def is_server(uri: str) -> bool:

@@ -54,6 +54,8 @@ def test_bundled_files(name: str) -> None:
         "run: {timeout: 60}",
         "run: {timeout: null}",
         "storage: sqlite:///studies.db",
+        "storage: postgresql://me@db.example:5432/studies",
+        "resources: {gpus_per_trial: 0.5, accelerator_type: A100-40G, custom: {spot: 1}}",
         "network: {output_tau_mem: {choices: [null, 2]}}",
         "network: {output_tau_mem: {low: 1, high: 2, step: 0.5}}",
         "network: {timesteps: {low: 1, high: 2, step: null, when: {train.loss: [tad, tet]}}}",

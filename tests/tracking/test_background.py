@@ -149,3 +149,9 @@ def test_it_waits_for_another_publisher(synthetic: SyntheticStudy, uri: str) -> 
             publisher(None)
         wait_for(lambda: publisher.report)
     assert MlflowClient(uri).get_experiment_by_name("synthetic")
+
+
+def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert default_uri(tmp_path) == "http://mlflow:5000"
