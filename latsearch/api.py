@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from latsearch.evaluation import LoadedNetwork
     from latsearch.planning import Plan
     from latsearch.search.engine import LocalRay
-    from latsearch.tracking import PublishReport
+    from latsearch.tracking import PublishReport, Registration
 
 _LOGGER = logging.getLogger("latsearch")
 
@@ -212,6 +212,36 @@ def select(
     chosen = selection.select(front(study.folder, where), tuple(study.config.objectives), rule)
     record = next(record for record in study.trials() if record.number == chosen.trial)
     return {**point_row(chosen, study.config), "weights": str(study.checkpoint(record))}
+
+
+def register(
+    run: str | Path,
+    name: str,
+    where: str | None = None,
+    to: str | None = None,
+    runs: Path = DEFAULT_RUNS,
+) -> list[Registration]:
+    """Put what each rule chooses of a front into MLflow's model registry, under its alias.
+
+    Args:
+        run: folder or name of the study.
+        name: name of the registered model, e.g. for `models:/NAME@knee`.
+        where: condition on the front's columns; the rules choose among the rows that meet it.
+        to: MLflow tracking URI; None for the one that the study is configured with.
+        runs: folder of all studies.
+
+    Raises:
+        UserError: no row meets the condition, or the name cannot be a model's.
+        TrackingError: MLflow cannot be reached, or refused something.
+    """
+    from latsearch import tracking
+
+    study = Study.open(find_study(run, runs))
+    points = front(study.folder, where)
+    chosen = selection.select_all(points, tuple(study.config.objectives))
+    default = tracking.default_uri(study.folder.parent)
+    uri = to or study.config.tracking.uri or default
+    return tracking.register(study, chosen, name, uri)
 
 
 def compare(runs_to_compare: Sequence[str | Path], runs: Path = DEFAULT_RUNS) -> Comparison:

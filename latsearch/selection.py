@@ -49,6 +49,34 @@ def select(
     return points[int(np.lexsort(losses.T[::-1])[0])]
 
 
+def rule_for(objective: str) -> Rule:
+    """The rule that is about an objective.
+
+    Raises:
+        UserError: no rule is.
+    """
+    for rule, about in RULES.items():
+        if about == objective:
+            return rule
+    known = ", ".join(name for name in RULES.values() if name)
+    raise UserError(f"{objective!r} is no objective to choose by; known are {known}")
+
+
+def select_all(
+    points: Sequence[OperatingPoint], objectives: Sequence[str]
+) -> dict[Rule, OperatingPoint]:
+    """What each rule about these objectives chooses; a knee needs two of them.
+
+    Raises:
+        UserError: there are no points.
+    """
+    return {
+        rule: select(points, objectives, rule)
+        for rule, about in RULES.items()
+        if about in objectives or (about is None and len(objectives) > 1)
+    }
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Fronts of several studies side by side.

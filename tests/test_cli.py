@@ -152,6 +152,8 @@ def test_select_and_compare(folder: Path) -> None:
     assert chosen["latency"] == min(row["latency"] for row in rows)
     assert (folder / chosen["weights"] / "model.safetensors").is_file()
     assert "network.timesteps" in latsearch("select", "tiny", cwd=folder).stdout
+    by = json.loads(latsearch("select", "tiny", "--by", "latency", "--json", cwd=folder).stdout)
+    assert by == chosen
     compared = latsearch("compare", "tiny", "runs/tiny", cwd=folder)
     assert compared.returncode == 0, compared.stderr
     assert "best accuracy at latency up to" in compared.stdout
@@ -233,6 +235,8 @@ def test_datasets_and_doctor(folder: Path) -> None:
         (["run", "digts"], "digts: no such file, and no bundled search space"),
         (["compare", "tiny"], "compare takes two studies or more"),
         (["select", "tiny", "--where", "accuracy > 2"], "no operating point to choose from"),
+        (["select", "tiny", "--by", "energy", "--knee"], "choose different points"),
+        (["select", "tiny", "--register", "a/b"], "is no name of a registered model"),
         (["ui", "--runs", "elsewhere"], "no MLflow store yet"),
         (["status", "nothing"], "nothing: no such study"),
         (["front", "tiny", "--where", "latncy < 1"], "did you mean 'latency'?"),

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "objectives", "pareto"},
     {"config", "spaces", "snn", "data"},
     {"training", "evaluation"},
-    {"search", "tracking", "reporting", "plots", "cluster"},
+    {"search", "selection", "tracking", "reporting", "plots", "cluster"},
 ]
 TOP = len(LAYERS)  # of all others: pipeline, api, cli, …
 ALLOWED = {("snn", "config"), ("data", "config"), ("spaces", "config")}  # within layer 1

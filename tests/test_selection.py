@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from latsearch.errors import UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.scatter import Series, scatter
-from latsearch.selection import compare, select
+from latsearch.selection import RULES, compare, rule_for, select, select_all
 from tests.search import studies
 
 ALL = ("accuracy", "latency", "energy")
@@ -31,6 +31,19 @@ FRONT = [point(0, 0.99, 3.0, 900.0), point(1, 0.97, 1.2, 100.0), point(2, 0.80, 
 )
 def test_rules(rule: str, trial: int) -> None:
     assert select(FRONT, ALL, rule).trial == trial  # type: ignore[arg-type]
+
+
+def test_every_rule_about_the_objectives_at_once() -> None:
+    chosen = select_all(FRONT, ALL)
+    assert chosen == {rule: select(FRONT, ALL, rule) for rule in RULES}
+    assert list(select_all(FRONT, ("accuracy",))) == ["most-accurate"]
+    assert "least-energy" not in select_all(FRONT, ("accuracy", "latency"))
+
+
+def test_a_rule_for_each_objective() -> None:
+    assert [rule_for(name) for name in ALL] == ["most-accurate", "fastest", "least-energy"]
+    with pytest.raises(UserError, match="known are accuracy, latency, energy"):
+        rule_for("speed")
 
 
 def test_ties_are_broken_by_the_other_objectives() -> None:

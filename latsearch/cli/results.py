@@ -48,24 +48,64 @@ def front(
 @RUN
 @RUNS
 @click.option("--where", metavar="EXPR", help="Choose among rows such as 'latency <= 1.5'.")
-@click.option("--knee", "rule", flag_value="knee", default="knee", help="Best trade-off (default).")
+@click.option("--by", type=click.Choice(["accuracy", "latency", "energy"]), help="Best in this.")
+@click.option("--knee", "rule", flag_value="knee", help="Best trade-off (default).")
 @click.option("--most-accurate", "rule", flag_value="most-accurate", help="Highest accuracy.")
 @click.option("--fastest", "rule", flag_value="fastest", help="Lowest latency.")
 @click.option("--least-energy", "rule", flag_value="least-energy", help="Lowest energy.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def select(run: str, runs: Path, where: str | None, rule: Rule, as_json: bool) -> None:
+@click.option(
+    "--register",
+    "name",
+    metavar="NAME",
+    help="Put what every rule chooses into MLflow's registry: models:/NAME@knee, @fastest, ….",
+)
+@click.option("--to", metavar="URI", help="MLflow to register at [default: as the study says].")
+def select(
+    run: str,
+    runs: Path,
+    where: str | None,
+    by: str | None,
+    rule: Rule | None,
+    as_json: bool,
+    name: str | None,
+    to: str | None,
+) -> None:
     """Choose one operating point of the front of the study RUN."""
     from latsearch import api
     from latsearch.reporting import json_row
+    from latsearch.selection import rule_for
 
-    chosen = api.select(run, rule, where, runs)
+    if by and rule and rule != rule_for(by):
+        raise UserError(f"--by {by} and --{rule} choose different points; give one of them")
+    chosen = api.select(run, rule or (rule_for(by) if by else "knee"), where, runs)
     if as_json:
         click.echo(json.dumps(json_row(chosen), indent=1))
-        return
-    for name, value in chosen.items():
-        if value is not None:
-            shown = f"{value:.6g}" if isinstance(value, float) else value
-            click.echo(f"{name:<24} {shown}")
+    else:
+        for column, value in chosen.items():
+            if value is not None:
+                shown = f"{value:.6g}" if isinstance(value, float) else value
+                click.echo(f"{column:<24} {shown}")
+    if name is not None:
+        _register(run, name, where, to, runs, quiet=as_json)
+
+
+def _register(
+    run: str, name: str, where: str | None, to: str | None, runs: Path, *, quiet: bool
+) -> None:
+    """Register, and say where the models are; on standard error beside JSON."""
+    from latsearch import api
+
+    versions = api.register(run, name, where, to, runs)
+    for version in versions:
+        point = version.point
+        aliases = " ".join(f"@{alias}" for alias in version.aliases)
+        click.echo(
+            f"{name} version {version.version} {aliases}: trial {point.trial}, decision threshold "
+            f"{point.decision_threshold:.4g}{'' if version.created else ' (there already)'}",
+            err=quiet,
+        )
+    click.echo(f'load:  mlflow.pyfunc.load_model("{versions[0].uri}")', err=quiet)
 
 
 @click.command()

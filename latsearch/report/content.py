@@ -14,7 +14,7 @@ from latsearch.reporting import StudyStatus, study_status
 from latsearch.search.results import knee_row, operating_points, thinned
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
-from latsearch.selection import RULES, Rule, select
+from latsearch.selection import Rule, select_all
 from latsearch.tracking.findings import Findings
 from latsearch.tracking.layout import Progress
 
@@ -176,12 +176,9 @@ def _recommended(
     """What each rule about the study's objectives chooses; one entry for each point."""
     if not front:
         return []
-    objectives = tuple(study.config.objectives)
     chosen: dict[tuple[int, int], list[Rule]] = {}
-    for rule, objective in RULES.items():
-        if objective in objectives or (objective is None and len(objectives) > 1):
-            point = select(front, objectives, rule)
-            chosen.setdefault((point.trial, point.row), []).append(rule)
+    for rule, point in select_all(front, tuple(study.config.objectives)).items():
+        chosen.setdefault((point.trial, point.row), []).append(rule)
     by_key = {(point.trial, point.row): point for point in front}
     by_number = {record.number: record for record in records}
     return [

@@ -8,5 +8,7 @@ from latsearch.tracking.location import TrackingError as TrackingError
 from latsearch.tracking.location import default_uri as default_uri
 from latsearch.tracking.publishing import PublishReport as PublishReport
 from latsearch.tracking.publishing import publish as publish
+from latsearch.tracking.registry import Registration as Registration
+from latsearch.tracking.registry import register as register
 from latsearch.tracking.ui import serve_ui as serve_ui
 from latsearch.tracking.ui import ui_command as ui_command

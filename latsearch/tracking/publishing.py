@@ -130,6 +130,7 @@ def prepare_environment() -> None:
     """Keep MLflow quiet and its requests short; before its import, minding what the user set."""
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         # a request is not repeated blindly, which might create a run twice: the publisher looks

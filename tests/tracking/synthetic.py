@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from latsearch.config import StudyConfig, Value, parse_study
+from latsearch.config.trial import NetworkConfig, TrainConfig, TrialConfig
 from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.search.storage import Study, trial_folder
 from latsearch.search.trials import TrialRecord, TrialState
+from latsearch.snn.checkpoint import CheckpointInfo, write_checkpoint
+from latsearch.snn.networks import build_network
 
 REFERENCE = {"accuracy": 0.1, "latency": 4.0, "energy": 500.0}
 YAML = """
@@ -29,6 +33,24 @@ objectives: {accuracy: maximize, latency: minimize, energy: minimize}
 constraints: {silent_fraction: {max: 0.05}}
 search: {sampler: tpe, trials: 30, seed: 0}
 """
+
+
+def write_untrained(folder: Path, seed: int, epoch: int) -> None:
+    """A true checkpoint of a small network for the digits that has learned nothing."""
+    torch.manual_seed(seed)
+    network = NetworkConfig(family="mlp", width=2, hidden=4, timesteps=2)
+    info = CheckpointInfo(
+        trial=TrialConfig(network=network, train=TrainConfig()),
+        input_shape=(1, 8, 8),
+        classes=10,
+        mean=(0.3,),
+        std=(0.4,),
+        dataset="digits",
+        epoch=epoch,
+        seed=seed,
+    )
+    weights = build_network(network, info.input_shape, info.classes).state_dict()
+    write_checkpoint(folder, info, weights, {"optimizer": {}})
 
 
 class SyntheticStudy:
@@ -53,11 +75,7 @@ class SyntheticStudy:
         """Its next epoch, with a checkpoint's files if wanted."""
         folder = f"{trial_folder(number)}/{epoch}" if checkpoint else None
         if folder:
-            path = self.study.folder / folder
-            path.mkdir(parents=True)
-            (path / "model.safetensors").write_bytes(b"weights of " + folder.encode())
-            (path / "config.json").write_text("{}\n")
-            (path / "state.pt").write_bytes(b"optimiser")
+            write_untrained(self.study.folder / folder, number, epoch)
         report = EpochReport(
             epoch, self._curve(number, epoch), self._metrics(epoch), 0.5, checkpoint=folder
         )

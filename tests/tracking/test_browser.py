@@ -11,7 +11,8 @@ import pytest
 
 from latsearch.plots import DOMINATED_COLOR, FRONT_COLOR
 from latsearch.reporting import study_front
-from latsearch.tracking import PublishReport, publish, serve_ui
+from latsearch.selection import select_all
+from latsearch.tracking import PublishReport, publish, register, serve_ui
 from latsearch.tracking.views import ALL, view_fragment
 from tests.tracking.browser import charts, page
 from tests.tracking.conftest import Served
@@ -89,7 +90,7 @@ def test_hovering_over_a_point_shows_its_run(published: Published) -> None:
     listed = published.page.locator("[role=row] a").all_inner_texts()
     tooltip = published.page.get_by_test_id("tooltip-container")
     names = set()
-    # not the uppermost ones: there MLflow's toolbar, unseen until it is hovered over, takes the hover
+    # not the uppermost ones: there MLflow's toolbar, unseen at first, is in front
     for index in (0, published.front_size // 4, published.front_size // 2):
         point = _hover(published.page, index)
         shown = tooltip.inner_text()
@@ -148,6 +149,20 @@ def test_the_plots_of_a_file_are_complete(published: Published, tmp_path: Path) 
     published.page.goto(Path(file).as_uri())
     _check_plots(charts(published.page, 2), published)
     assert faults == []
+
+
+def test_a_registered_models_page_shows_its_aliases(published: Published) -> None:
+    points = study_front(published.study.study, published.study.study.trials())
+    chosen = select_all(points, tuple(published.study.config.objectives))
+    versions = register(published.study.study, chosen, "seen", published.server)
+    published.open("#/models/seen")
+    shown = published.page
+    shown.get_by_role("link", name="Version 1").wait_for()
+    for alias in ("knee", "most-accurate", "fastest", "least-energy"):
+        shown.get_by_text(f"@ {alias}", exact=True).wait_for()
+    published.open(f"#/models/seen/versions/{versions[0].version}")
+    shown.get_by_text(f"@ {versions[0].aliases[0]}", exact=True).wait_for()
+    shown.get_by_text("on the validation split").wait_for()  # its description
 
 
 def _check_plots(found: list[dict[str, Any]], published: Published) -> None:
