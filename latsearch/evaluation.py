@@ -43,10 +43,12 @@ class Measurement:
     Attributes:
         potentials: ``[T, N, K]`` float32 output potentials, on the CPU.
         energy: energy of the inferences.
+        rule: what decides.
     """
 
     potentials: Tensor
     energy: EnergyReport
+    rule: str
 
     def curve(self, labels: NDArray[np.int64]) -> DecisionCurve:
         """The decision curve for the labels ``[N]``."""
@@ -55,6 +57,7 @@ class Measurement:
             labels,
             self.energy.cumulative(),
             minimum_threshold=MINIMUM_THRESHOLD,
+            rule=self.rule,
         )
 
     def diagnostics(self) -> dict[str, float]:
@@ -98,7 +101,7 @@ def measure(
             ]
     finally:
         network.train(mode)
-    return Measurement(torch.cat(potentials, dim=1), meter.report())
+    return Measurement(torch.cat(potentials, dim=1), meter.report(), network.config.decision)
 
 
 def validation_curve(
@@ -163,7 +166,7 @@ class LoadedNetwork:
             profile: prices of the operations.
         """
         measurement = self.measure(images, profile)
-        decision = decide(measurement.potentials, decision_threshold)
+        decision = decide(measurement.potentials, decision_threshold, measurement.rule)
         energy = measurement.energy.cumulative().cpu().numpy()
         return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
 

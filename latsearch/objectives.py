@@ -59,7 +59,8 @@ class DecisionCurve:
 
     Attributes:
         decision_threshold: output potential above which a class spikes; inf for ``readout``.
-        kind: ``first_spike``, or ``readout`` (argmax of the potentials at T).
+        kind: the rule that decides, ``first_spike`` or another of `snn.decoding`, or ``readout``
+            (argmax of the potentials at T).
         accuracy: fraction of the samples classified correctly.
         accuracy_silent_wrong: the same with every silent sample counted as wrong.
         latency: mean decision time in timesteps, 1..T.

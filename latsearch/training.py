@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from latsearch.snn.checkpoint import (
     write_checkpoint,
 )
 from latsearch.snn.images import Normalization, as_tensor, augment
-from latsearch.snn.losses import decision_loss
+from latsearch.snn.losses import LossRule, decision_loss
 from latsearch.snn.optimization import (
     SpikeRate,
     autocast_type,
@@ -34,6 +35,8 @@ from latsearch.snn.optimization import (
     epoch_generator,
     learning_rate,
     seeded_network,
+    seeded_noise,
+    transfer_weights,
 )
 
 
@@ -84,7 +87,9 @@ class Trainer:
         self.network.use_compiled_kernels(
             compile_kernels(trial.train, self.network, len(splits.train))
         )
+        self.network.recompute = trial.train.recompute
         self._optimizer = build_optimizer(self.network, trial.train)
+        self._loss = LossRule.of(trial.train, trial.network)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -98,6 +103,8 @@ class Trainer:
             TrainingError: the loss is not finite.
         """
         start = time.perf_counter()
+        if self.epoch == 0 and self.trial.train.relu_epochs > 0:
+            self._start_as_relu_network()
         metrics = self._train(self._batches())
         self.epoch += 1
         return self._report(metrics, self._validation_images, start)
@@ -142,6 +149,24 @@ class Trainer:
         self._optimizer.load_state_dict(read_state(folder)["optimizer"])
         self.epoch = info.epoch
 
+    def _start_as_relu_network(self) -> None:
+        """Train an ordinary network of the same shape, and take over its weights."""
+        network, train = self.trial.network, self.trial.train
+        still = self.network.encoder.still
+        ordinary = TrialConfig(
+            network=dataclasses.replace(
+                network, neuron="relu", norm="pooled", encoder="analog" if still else "frames"
+            ),
+            train=dataclasses.replace(train, epochs=train.relu_epochs, relu_epochs=0),
+        )
+        twin = Trainer(
+            ordinary, self._splits, seed=self._seed, profile=self._profile, device=self.device
+        )
+        while twin.epoch < ordinary.train.epochs:
+            twin._train(twin._batches())
+            twin.epoch += 1
+        transfer_weights(twin.network, self.network)
+
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, normalised images and labels of the next epoch's training steps."""
         train = self.trial.train
@@ -159,6 +184,10 @@ class Trainer:
     def _train(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Train on the batches; their mean loss, gradient norm and weights over time."""
         self.network.train()
+        with seeded_noise(self._seed, self.epoch, self.device):
+            return self._train_seeded(batches)
+
+    def _train_seeded(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         totals = torch.zeros(2 + self.network.timesteps, device=self.device)
         steps = 0
         for images, labels in batches:
@@ -186,13 +215,7 @@ class Trainer:
             SpikeRate(self.network, enabled=train.lambda_spike > 0) as rate,
         ):
             potentials = self.network(images)
-        loss, weights = decision_loss(
-            potentials,
-            labels,
-            loss=train.loss,
-            temperature=train.temperature,
-            label_smoothing=train.label_smoothing,
-        )
+        loss, weights = decision_loss(potentials, labels, self._loss)
         objective = loss + train.lambda_spike * rate.mean() if train.lambda_spike > 0 else loss
         self._optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]

@@ -81,6 +81,38 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path, family
         assert torch.equal(value, second.network.state_dict()[name]), name
 
 
+def test_a_rate_coded_training_goes_on_bit_by_bit_too(tmp_path):
+    network = replace(NETWORK, encoder="rate", norm="timestep")
+    whole, half = trainer(network), trainer(network)
+    expected = [whole.step() for _ in range(2)]
+    assert_same(half.step(), expected[0])
+    half.save(tmp_path / "checkpoint")
+    torch.rand(7)  # whatever else draws from the global generator
+    again = trainer(network)
+    again.load(tmp_path / "checkpoint")
+    assert_same(again.step(), expected[1])
+
+
+def test_less_memory_gives_the_same_training():
+    assert_same(trainer(recompute=True).step(), trainer().step())
+
+
+def test_a_start_from_a_relu_network_is_ahead():
+    splits = bar_splits()
+    network = replace(NETWORK, learn_tau_mem=True, neuron="lif", norm="timestep")
+    plain, ahead = (trainer(network, splits=splits, relu_epochs=n, epochs=6) for n in (0, 6))
+    first, second = plain.step(), ahead.step()
+    assert second.metrics["train_loss"] < 0.8 * first.metrics["train_loss"]
+    assert_same(trainer(network, splits=splits, relu_epochs=6, epochs=6).step(), second)
+
+
+@pytest.mark.parametrize("neuron", ["relu", "sign"])
+def test_ordinary_networks_decide_at_once(neuron):
+    encoder = "analog" if neuron == "relu" else "latency"
+    report = trainer(replace(NETWORK, neuron=neuron, encoder=encoder)).step()
+    assert report.curve.latency.tolist() == [1] * len(report.curve.latency)
+
+
 def test_seeds_repeat_and_differ():
     assert_same(trainer(seed=1).step(), trainer(seed=1).step())
     assert trainer(seed=1).step().metrics != trainer(seed=2).step().metrics
@@ -125,6 +157,11 @@ def test_a_last_partial_batch_is_left_out_unless_it_is_the_only_one():
         {"clip_grad_norm": 0.1},
         {"precision": "bf16"},
         {"lambda_spike": 1.0},
+        {"loss": "tet_step"},
+        {"tad_weighting": "inverse", "tad_gradient": True, "logits": "mean"},
+        {"anchor": 0.5, "anchor_threshold": 2.0},
+        {"recompute": True},
+        {"relu_epochs": 1},
     ],
 )
 def test_every_switch_of_the_training_trains(settings):

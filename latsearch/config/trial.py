@@ -183,6 +183,13 @@ class NetworkConfig:
     output_centred: Annotated[
         bool, _doc("centre the output's weights over the classes, so that potentials sum to zero")
     ] = True
+    decision: Annotated[
+        Literal["first_spike", "margin", "entropy", "max_softmax"],
+        _doc(
+            "what must exceed the decision threshold: the largest potential, its lead over the "
+            "second, one minus the normalised entropy, or the largest softmax"
+        ),
+    ] = "first_spike"
     output_bias: Annotated[bool, _doc("a bias in the output layer, added every timestep")] = False
 
 
@@ -207,14 +214,40 @@ class TrainConfig:
         float, _doc("epochs over which the learning rate rises to its peak", ge=0, le=1000)
     ] = 0.5
     loss: Annotated[
-        Literal["tad", "tet", "last"],
-        _doc("temporal adaptive decision; its plain mean over time; cross-entropy at T alone"),
+        Literal["tad", "tet", "tet_step", "last"],
+        _doc(
+            "temporal adaptive decision; the plain mean over time of the potentials' "
+            "cross-entropies, or of those of each timestep's own output; cross-entropy at T alone"
+        ),
     ] = "tad"
     temperature: Annotated[
         float,
         _doc("temperature of TAD's confidence weights over time", gt=0, le=1e6),
         AppliesWhere(loss=("tad",)),
     ] = 1.0
+    tad_weighting: Annotated[
+        Literal["log", "inverse"],
+        _doc("confidence in TAD's softmax over time: -log(H), or 1/H, H the normalised entropy"),
+        AppliesWhere(loss=("tad",)),
+    ] = "log"
+    tad_gradient: Annotated[
+        bool, _doc("let gradients flow through TAD's weights too"), AppliesWhere(loss=("tad",))
+    ] = False
+    logits: Annotated[
+        Literal["potential", "mean"], _doc("logits of timestep t: V[t], or V[t] / t")
+    ] = "potential"
+    anchor: Annotated[
+        float,
+        _doc("weight of a term that ties potentials to `anchor_threshold`", ge=0, le=1000),
+    ] = 0.0
+    anchor_threshold: Annotated[float, _doc("decision threshold of the anchor", gt=0, le=1e6)] = 1.0
+    relu_epochs: Annotated[
+        int,
+        _doc("epochs as a ReLU network of the same weights before the first one", ge=0, le=100_000),
+    ] = 0
+    recompute: Annotated[
+        bool, _doc("compute activations again in the backward pass: less memory, more time")
+    ] = False
     label_smoothing: Annotated[float, _doc("label smoothing", ge=0, lt=1)] = 0.0
     lambda_spike: Annotated[
         float, _doc("weight of the mean hidden firing rate in the loss", ge=0, le=1000)

@@ -3,12 +3,17 @@
 With ``M[t] = max_k V[t, k]`` a sample decides at ``t* = min{t : M[t] > decision_threshold}`` for
 ``argmax_k V[t*, k]``, the lowest class in an exact tie. Without such a t it is silent: it decides
 at T by ``argmax_k V[T, k]``. The threshold inf is the plain readout at T, where nobody is silent.
+
+Other rules decide at the first t whose evidence exceeds the threshold: the lead of the largest
+potential over the second (``margin``), one minus
+the normalised entropy of the softmax (``entropy``), or its largest value (``max_softmax``).
 Works on NumPy and torch arrays; computed by NumPy in float64, which holds every potential exactly.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,22 +47,24 @@ class Decision:
     tie: NDArray[np.bool_]
 
 
-def decide(potentials: ArrayLike, decision_threshold: float) -> Decision:
+def decide(potentials: ArrayLike, decision_threshold: float, rule: str = FIRST_SPIKE) -> Decision:
     """Decide each sample at its first output spike.
 
     Args:
         potentials: ``[T, B, K]``.
-        decision_threshold: potential above which a class spikes; inf for the readout at T.
+        decision_threshold: evidence above which a sample decides, for the first spike the
+            potential above which a class spikes; inf for the readout at T.
+        rule: what the evidence is, a key of `RULES`.
 
     Raises:
-        ValueError: the potentials are not ``[T, B, K]`` or not finite.
+        ValueError: the rule is not known, or the potentials are not ``[T, B, K]`` or not finite.
 
     Example:
         >>> V = np.array([[[0.2, 0.4]], [[2.0, 1.0]]])  # T = 2, one sample, two classes
         >>> decide(V, 0.3).prediction, decide(V, 0.5).decision_time
         (array([1]), array([2]))
     """
-    return _Evidence(_potentials(potentials)).decide(decision_threshold)
+    return _Evidence(_potentials(potentials), rule).decide(decision_threshold)
 
 
 def decision_curve(
@@ -66,6 +73,7 @@ def decision_curve(
     energy: ArrayLike | None = None,
     *,
     minimum_threshold: float | None = None,
+    rule: str = FIRST_SPIKE,
 ) -> DecisionCurve:
     """Figures of a network at every decision threshold that matters.
 
@@ -78,12 +86,14 @@ def decision_curve(
         labels: ``[B]`` integers.
         energy: ``[T, B]`` energy of an inference that decides at t, in nJ; None: NaN.
         minimum_threshold: lowest threshold of a row; 0 where a spike needs a positive potential.
+        rule: what must exceed the threshold, a key of `RULES`.
 
     Raises:
-        ValueError: shapes do not match, there are no samples, or potentials are not finite.
+        ValueError: the rule is not known, shapes do not match, there are no samples, or
+            potentials are not finite.
     """
-    evidence = _Evidence(_potentials(potentials))
-    timesteps, samples = evidence.peak.shape
+    evidence = _Evidence(_potentials(potentials), rule)
+    timesteps, samples = evidence.running_peak.shape
     label = _array(labels)
     if label.shape != (samples,):
         raise ValueError(f"labels must be [{samples}], got {label.shape}")
@@ -91,18 +101,62 @@ def decision_curve(
     if cost.shape != (timesteps, samples):
         raise ValueError(f"energy must be [{timesteps}, {samples}], got {cost.shape}")
     thresholds = [*_place_thresholds(evidence.running_peak, minimum_threshold), math.inf]
-    return _measure(evidence, label, cost, thresholds)
+    return _measure(evidence, label, cost, thresholds, rule)
+
+
+def _largest(potentials: FloatArray) -> FloatArray:
+    """``[T, B]``: the largest potential."""
+    largest: FloatArray = potentials.max(-1)
+    return largest
+
+
+def _margin(potentials: FloatArray) -> FloatArray:
+    """``[T, B]``: the largest potential less the second."""
+    second, first = np.moveaxis(np.partition(potentials, -2, axis=-1)[..., -2:], -1, 0)
+    lead: FloatArray = first - second
+    return lead
+
+
+def _certainty(potentials: FloatArray) -> FloatArray:
+    """``[T, B]``: one minus the entropy of the softmax relative to its maximum, ln K."""
+    log_p = _log_softmax(potentials)
+    entropy = -(np.exp(log_p) * log_p).sum(-1)
+    certain: FloatArray = 1.0 - entropy / math.log(potentials.shape[-1])
+    return certain
+
+
+def _log_softmax(potentials: FloatArray) -> FloatArray:
+    """``[T, B, K]``: logarithms of the softmax over the classes."""
+    shifted = potentials - potentials.max(-1, keepdims=True)
+    logarithm: FloatArray = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return logarithm
+
+
+def _max_softmax(potentials: FloatArray) -> FloatArray:
+    """``[T, B]``: the largest value of the softmax."""
+    largest: FloatArray = np.exp(_log_softmax(potentials).max(-1))
+    return largest
+
+
+RULES: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    FIRST_SPIKE: _largest,
+    "margin": _margin,
+    "entropy": _certainty,
+    "max_softmax": _max_softmax,
+}
 
 
 class _Evidence:
     """What the decisions at every threshold need of the potentials ``[T, B, K]``."""
 
-    def __init__(self, potentials: NDArray[np.floating[Any]]):
+    def __init__(self, potentials: NDArray[np.floating[Any]], rule: str):
+        if rule not in RULES:
+            raise ValueError(f"{rule!r} is no decision rule; known are {', '.join(RULES)}")
         self.prediction: NDArray[np.int64] = potentials.argmax(-1)
         largest = potentials.max(-1)
         self.tie = (potentials == largest[..., None]).sum(-1) > 1
-        self.peak: FloatArray = largest.astype(np.float64)
-        self.running_peak: FloatArray = np.maximum.accumulate(self.peak, axis=0)
+        peak = RULES[rule](potentials.astype(np.float64))
+        self.running_peak: FloatArray = np.maximum.accumulate(peak, axis=0)
         self._samples = np.arange(potentials.shape[1])
 
     def decide(self, decision_threshold: float) -> Decision:
@@ -147,7 +201,11 @@ def _between(low: float, high: float) -> float:
 
 
 def _measure(
-    evidence: _Evidence, labels: NDArray[Any], energy: NDArray[Any], thresholds: list[float]
+    evidence: _Evidence,
+    labels: NDArray[Any],
+    energy: NDArray[Any],
+    thresholds: list[float],
+    rule: str,
 ) -> DecisionCurve:
     """One row for each threshold; memory for one row at a time."""
     samples = np.arange(labels.shape[0])
@@ -169,7 +227,7 @@ def _measure(
             )
         )
     columns = np.array(rows, dtype=np.float64).T
-    kind = tuple(READOUT if math.isinf(threshold) else FIRST_SPIKE for threshold in thresholds)
+    kind = tuple(READOUT if math.isinf(threshold) else rule for threshold in thresholds)
     return DecisionCurve(
         decision_threshold=columns[0],
         kind=kind,

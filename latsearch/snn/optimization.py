@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from latsearch.config.trial import NetworkConfig, TrainConfig
+from latsearch.snn.layers import Identity, TimestepNorm
 from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.neurons import initial_gain
 
 # Neuron updates of a whole training above which compiling the neuron kernels pays: it takes 10 to
 # 20 s, twice that where settings vary, and saves 1 to 2.5 ns an update (benchmarks/neuron.py).
@@ -31,6 +35,36 @@ def seeded_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build_network(config, input_shape, classes)
+
+
+@contextlib.contextmanager
+def seeded_noise(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators at numbers of this epoch alone, afterwards as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(epoch_generator(seed, epoch).initial_seed() ^ 1)
+        yield
+
+
+def transfer_weights(ordinary: LatencyNetwork, spiking: LatencyNetwork) -> None:
+    """Start a spiking network from a ReLU network of the same shape.
+
+    Synapses and the statistics of the normalisations are copied, its affines scaled to the firing
+    threshold; the encoder's code, and a learned leak, stay as they are.
+    """
+    gain = initial_gain(spiking.config)
+    with torch.no_grad():
+        spiking.encoder.conv.load_state_dict(ordinary.encoder.conv.state_dict())
+        spiking.encoder.norm.load_state_dict(ordinary.encoder.norm.state_dict())
+        spiking.output.synapse.load_state_dict(ordinary.output.synapse.state_dict())
+        for source, target in zip(ordinary.projections(), spiking.projections(), strict=True):
+            if isinstance(source, Identity) or isinstance(target, Identity):
+                continue
+            target.synapse.load_state_dict(source.synapse.state_dict())
+            norms = target.norm.norms if isinstance(target.norm, TimestepNorm) else [target.norm]
+            for norm in norms:
+                norm.load_state_dict(source.norm.state_dict())
+                for parameter in norm.parameters():
+                    parameter.mul_(gain)
 
 
 def build_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:

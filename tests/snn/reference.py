@@ -203,22 +203,54 @@ def forward(network: LatencyNetwork, images: Tensor) -> Tensor:
     return leaky_sum(torch.stack(currents), keep)
 
 
-def tad(potentials: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def loss(
+    potentials: Tensor,
+    labels: Tensor,
+    *,
+    loss: str = "tad",
+    temperature: float = 1.0,
+    weighting: str = "log",
+    through_weights: bool = False,
+    mean_logits: bool = False,
+    label_smoothing: float = 0.0,
+    anchor: float = 0.0,
+    anchor_threshold: float = 1.0,
+    output_keep: float = 1.0,
+) -> Tensor:
+    """The loss, one sample and one timestep after another."""
     timesteps, batch, classes = potentials.shape
     total = torch.zeros((), dtype=potentials.dtype)
     for b in range(batch):
         confidence, losses = [], []
         for t in range(timesteps):
-            p = torch.softmax(potentials[t, b], 0)
-            entropy = -sum(q * math.log(q) for q in p.tolist() if q > 0) / math.log(classes)
-            confidence.append(-math.log(entropy + 1e-3) / temperature)
-            losses.append(-torch.log(p[labels[b]]))
-        largest = max(confidence)
-        weights = [math.exp(c - largest) for c in confidence]
-        total = total + sum(
-            w / sum(weights) * loss for w, loss in zip(weights, losses, strict=True)
-        )
-    return total / batch
+            logits = potentials[t, b]
+            if loss == "tet_step" and t > 0:
+                logits = logits - output_keep * potentials[t - 1, b]
+            if mean_logits and loss != "tet_step":
+                logits = logits / (t + 1)
+            p = torch.softmax(logits, 0)
+            entropy = -(p * torch.log(p)).sum() / math.log(classes) + 1e-3
+            if not through_weights:
+                entropy = entropy.detach()
+            confidence.append(1 / entropy if weighting == "inverse" else -torch.log(entropy))
+            target = torch.full((classes,), label_smoothing / classes, dtype=p.dtype)
+            target[labels[b]] += 1 - label_smoothing
+            losses.append(-(target * torch.log(p)).sum())
+        if loss == "tad":
+            raw = [torch.exp((c - max(confidence)) / temperature) for c in confidence]
+            weights = [w / sum(raw) for w in raw]
+        elif loss == "last":
+            weights = [0.0] * (timesteps - 1) + [1.0]
+        else:
+            weights = [1 / timesteps] * timesteps
+        total = total + sum(w * x for w, x in zip(weights, losses, strict=True))
+    ties = [
+        math.nan if anchor == 0 else -torch.log(torch.sigmoid(x if k == labels[b] else -x))
+        for b in range(batch)
+        for k in range(classes)
+        for x in potentials[:, b, k] - anchor_threshold
+    ]
+    return total / batch + (anchor * sum(ties) / len(ties) if anchor else 0.0)
 
 
 def decide(potentials: np.ndarray, decision_threshold: float) -> list[tuple[int, int, bool, bool]]:

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve
-from latsearch.snn.decoding import MAX_ROWS, decide, decision_curve
+from latsearch.snn.decoding import MAX_ROWS, RULES, decide, decision_curve
 from tests.snn import reference
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(2, 4))
@@ -194,3 +194,53 @@ def test_every_column_is_filled():
     curve = decision_curve(np.ones((2, 3, 4)), np.zeros(3, dtype=int), np.ones((2, 3)))
     for name in NUMERIC_COLUMNS:
         assert len(getattr(curve, name)) == len(curve)
+
+
+def evidence_by_hand(v: np.ndarray, rule: str) -> float:
+    """The evidence of one sample's potentials ``[K]`` at one timestep."""
+    ranked = sorted(v.tolist(), reverse=True)
+    if rule == "first_spike":
+        return ranked[0]
+    if rule == "margin":
+        return ranked[0] - ranked[1]
+    p = [math.exp(x - ranked[0]) for x in v.tolist()]
+    p = [x / sum(p) for x in p]
+    if rule == "max_softmax":
+        return max(p)
+    return 1 + sum(x * math.log(x) for x in p if x > 0) / math.log(len(p))
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+@given(
+    potentials=hnp.arrays(np.float64, (4, 6, 3), elements=st.floats(-9, 9)),
+    threshold=st.floats(-1, 4),
+)
+def test_every_rule_decides_when_its_evidence_first_exceeds_the_threshold(
+    rule, potentials, threshold
+):
+    evidence = np.array([[evidence_by_hand(v, rule) for v in step] for step in potentials])
+    assume(np.abs(evidence - threshold).min() > 1e-9)
+    got = decide(potentials, threshold, rule)
+    for sample in range(6):
+        above = np.flatnonzero(evidence[:, sample] > threshold)
+        time = above[0] + 1 if len(above) else 4
+        assert got.decision_time[sample] == time
+        assert got.silent[sample] == (len(above) == 0)
+        assert got.prediction[sample] == potentials[time - 1, sample].argmax()
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_a_curve_of_any_rule_has_its_kind_and_its_readout(rule):
+    potentials = np.random.default_rng(0).normal(size=(3, 50, 4)).cumsum(0)
+    labels = np.random.default_rng(1).integers(0, 4, 50)
+    curve = decision_curve(potentials, labels, rule=rule)
+    assert set(curve.kind[:-1]) == {rule}
+    assert curve.kind[-1] == "readout"
+    assert curve.accuracy[-1] == (potentials[-1].argmax(-1) == labels).mean()
+    for threshold, latency in zip(curve.decision_threshold, curve.latency, strict=True):
+        assert decide(potentials, threshold, rule).decision_time.mean() == latency
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="'loudest' is no decision rule; known are first_spike"):
+        decide(np.zeros((1, 1, 2)), 0.0, "loudest")
