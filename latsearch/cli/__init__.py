@@ -18,6 +18,7 @@ _COMMANDS = (
     search.run,
     search.validate,
     search.schema,
+    search.method,
     search.list_command,
     search.status,
     search.rm,

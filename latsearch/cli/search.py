@@ -101,6 +101,14 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=1))
 
 
+@click.command()
+def method() -> None:
+    """Print which choices the paper states, which are ours, and what switching them does."""
+    from latsearch.config.method import method_table
+
+    click.echo(method_table())
+
+
 @click.command(name="list")
 @RUNS
 def list_command(runs: Path) -> None:

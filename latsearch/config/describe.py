@@ -27,6 +27,7 @@ def describe(study: StudyConfig) -> list[str]:
         *_aligned(
             [
                 ("study", study.study),
+                *([("preset", study.preset)] if study.preset else []),
                 ("data", _data(study.data)),
                 ("objectives", ", ".join(f"{v} {name}" for name, v in study.objectives.items())),
                 *([("constraints", _constraints(study))] if study.constraints else []),

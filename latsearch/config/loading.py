@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from latsearch.config.presets import with_preset
 from latsearch.config.strict_yaml import Lines, read_yaml
 from latsearch.config.study import StudyConfig
 from latsearch.config.text import shown
@@ -51,7 +52,7 @@ def parse_study(text: str, file: str = "<study>") -> StudyConfig:
         raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
     try:
         # Through JSON: strict about types there, yet lists may become tuples.
-        study = StudyConfig.model_validate_json(json.dumps(data))
+        study = StudyConfig.model_validate_json(json.dumps(with_preset(data)))
         # What the YAML's own faults left out may be what a contradiction is about.
         found = [] if faults else list(study.faults())
     except ValidationError as error:

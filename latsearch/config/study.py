@@ -20,6 +20,7 @@ from latsearch.config.checks import space_faults
 from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
+from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
 from latsearch.config.text import plain, shown
 from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction
@@ -290,6 +291,11 @@ class StudyConfig(Model):
     study: Annotated[str, AfterValidator(study_name)] = Field(
         description="name of the study", json_schema_extra={"pattern": f"^{_NAME}$"}
     )
+    preset: PresetName | None = Field(
+        default=None,
+        description="named settings for what `network` and `train` leave out: the paper's method, "
+        "or a baseline",
+    )
     data: DataConfig = Field(description="which data, and how they are split")
     network: NetworkSection = Field(default=NetworkSpace(), description="the network")
     train: TrainSection = Field(default=TrainSpace(), description="its training")
@@ -360,6 +366,7 @@ class StudyConfig(Model):
             yield "network.stages", "the family stages needs at least one stage: {channels: 32}"
         if "stages" not in families and stages:
             yield "network.stages", "is given, but network.family can never be stages"
+        yield from preset_faults(self.preset, self.space)
         yield from space_faults(self.network, self.train, self.space)
         stopping, most = self.search.stopping, self.space.largest("train.epochs")
         if stopping is not None and stopping.rule != "none" and stopping.min_epochs >= most:
