@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -23,3 +24,14 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres(programs)
     yield server
     server.remove()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded data go to a folder of the tests, not among the user's caches."""
+    before = os.environ.get("LATSEARCH_CACHE")
+    os.environ["LATSEARCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["LATSEARCH_CACHE"]
+    if before is not None:
+        os.environ["LATSEARCH_CACHE"] = before

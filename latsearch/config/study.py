@@ -101,6 +101,19 @@ def _folder(name: str) -> str:
     return name
 
 
+def _channels(count: int) -> int:
+    if count == 2:
+        raise ValueError("2 channels are neither grey (1) nor RGB (3)")
+    return count
+
+
+def _function(name: str) -> str:
+    module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise ValueError(f"{shown(name)} is no function: write it like my_module:my_function")
+    return name
+
+
 def _profile(name: str) -> str:
     if name not in PROFILES:
         raise ValueError(f"{shown(name)} is not one of {', '.join(PROFILES)}")
@@ -164,6 +177,37 @@ class DataConfig(Model):
     split_seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="seed of the validation split"
     )
+    size: int | None = Field(
+        default=None,
+        ge=4,
+        le=2048,
+        description="image-folder: pixels along each axis that images are scaled to; null: as they "
+        "are, which must be all the same",
+    )
+    channels: Annotated[int, AfterValidator(_channels)] | None = Field(
+        default=None,
+        ge=1,
+        le=3,
+        description="image-folder: 1 for grey, 3 for RGB; null: grey where all images are",
+    )
+    unreadable: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="image-folder: whether unreadable files and empty class folders are an error, "
+        "or are left out and counted",
+    )
+    function: Annotated[str, AfterValidator(_function)] | None = Field(
+        default=None,
+        description="custom: `module:function` that returns the arrays; Python code, which runs "
+        "only with --allow-code",
+    )
+
+    @model_validator(mode="after")
+    def _check_function(self) -> DataConfig:
+        if self.name == "custom" and self.function is None:
+            raise ValueError("custom data need a function: write function: my_module:my_function")
+        if self.name != "custom" and self.function is not None:
+            raise ValueError(f"a function is for name: custom, not for {self.name}")
+        return self
 
 
 class Bound(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from latsearch.config import DataConfig
 from latsearch.data.event_sets import EVENT_SETS
@@ -45,4 +46,6 @@ def load(
     if config.name not in DATASETS:
         raise DataError(f"{config.name} cannot be loaded by this version of latsearch")
     dataset = DATASETS[config.name]
-    return dataset.load(dataset, config, LoadOptions(download, verify, allow_code, progress))
+    splits = dataset.load(dataset, config, LoadOptions(download, verify, allow_code, progress))
+    again = partial(load, config, verify=verify, allow_code=allow_code)
+    return splits if splits.recipe else replace(splits, recipe=again)

@@ -1,114 +1,69 @@
-"""CIFAR and downloads, through torchvision (imported where it is used: it takes seconds)."""
+"""CIFAR-10 and CIFAR-100: pickles of arrays."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latsearch.data.known import Dataset, Layout, LoadOptions
+from latsearch.data.known import Dataset, LoadOptions
+from latsearch.data.md5 import check_md5
 from latsearch.data.splits import Samples
 from latsearch.errors import DataError
 
+BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+_ROW = (3, 32, 32)
 
-def read_cifar(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
-    """Training and test samples of CIFAR-10 or CIFAR-100.
+
+def read_cifar10(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
+    """Training and test samples of CIFAR-10.
 
     The files are pickles, which can run code: they are opened only once their checksums are right.
-
-    Args:
-        dataset: ``cifar10`` or ``cifar100``.
-        folder: holds the files.
-        options: whether to check torchvision's MD5 of every file first.
 
     Raises:
         DataError: a file cannot be read or is damaged.
     """
-    loader = _class(dataset.info.name)
-    if options.verify:
-        _check_files(loader, folder)
-
-    # The loader without its own checks, which would not name the file.
-    unchecked = type(
-        "Unchecked",
-        (loader,),
-        {
-            "base_folder": "",
-            "train_list": [(file, None) for file, _ in loader.train_list],
-            "test_list": [(file, None) for file, _ in loader.test_list],
-            "meta": {**loader.meta, "md5": None},
-        },
-    )
-    try:
-        return _samples(unchecked(folder, train=True)), _samples(unchecked(folder, train=False))
-    except OSError as error:
-        raise DataError(f"{error.filename or folder} cannot be read: {error.strerror}") from None
-    except Exception as error:  # a damaged pickle may raise anything
-        raise DataError(
-            f"{folder} holds a damaged file ({type(error).__name__}: {error}); replace it"
-        ) from error
+    _verify(dataset, folder, options)
+    return _read(folder, BATCHES, "labels"), _read(folder, ("test_batch",), "labels")
 
 
-def fetch(name: str, layout: Layout, root: Path) -> None:
-    """Download a data set below ``root``, in torchvision's layout.
-
-    Files are downloaded and checked in a folder aside and moved one by one, each whole: whatever
-    interrupts this, no half file is left under a data set's name.
+def read_cifar100(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
+    """Training and test samples of CIFAR-100, with its fine labels.
 
     Raises:
-        DataError: the download failed, or ``root`` cannot be written to.
+        DataError: a file cannot be read or is damaged.
     """
-    target = root / layout.subfolder
+    _verify(dataset, folder, options)
+    return _read(folder, ("train",), "fine_labels"), _read(folder, ("test",), "fine_labels")
+
+
+def _verify(dataset: Dataset, folder: Path, options: LoadOptions) -> None:
+    if options.verify:
+        for file, md5 in dataset.md5.items():
+            check_md5(folder / file, md5)
+
+
+def _read(folder: Path, files: Sequence[str], labels: str) -> Samples:
+    batches = [_batch(folder / file, labels) for file in files]
+    return Samples(
+        np.concatenate([batch.pixels for batch in batches]),
+        np.concatenate([batch.labels for batch in batches]),
+    )
+
+
+def _batch(file: Path, labels: str) -> Samples:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".latsearch-download-", dir=root) as aside:
-            _download(name, aside)
-            target.mkdir(parents=True, exist_ok=True)
-            for file in layout.files:
-                os.replace(Path(aside, layout.subfolder, file), target / file)
+        with file.open("rb") as stream:
+            found: dict[str, Any] = pickle.load(stream, encoding="latin1")  # Python 2 wrote it
+        pixels = np.asarray(found["data"], dtype=np.uint8).reshape(-1, *_ROW)
+        return Samples(pixels, np.asarray(found[labels], dtype=np.int64))
     except OSError as error:
-        where = error.filename or root
-        raise DataError(f"{name} cannot be stored: {where}: {error.strerror}") from None
-
-
-def _download(name: str, folder: str) -> None:
-    try:
-        _class(name)(folder, download=True)
-    except Exception as error:  # torchvision, urllib and tarfile each raise their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name} could not be downloaded: {reason}") from error
-
-
-def _class(name: str) -> Any:
-    from torchvision import datasets
-
-    found: dict[str, Any] = {
-        "fashion-mnist": datasets.FashionMNIST,
-        "cifar10": datasets.CIFAR10,
-        "cifar100": datasets.CIFAR100,
-    }
-    return found[name]
-
-
-def _check_files(loader: Any, folder: Path) -> None:
-    from torchvision.datasets.utils import check_md5
-
-    listed = [*loader.train_list, *loader.test_list]
-    for file, md5 in [*listed, (loader.meta["filename"], loader.meta["md5"])]:
-        try:
-            right = check_md5(folder / file, md5)
-        except OSError as error:
-            raise DataError(f"{folder / file} cannot be read: {error.strerror}") from None
-        if not right:
-            raise DataError(
-                f"{folder / file} is damaged: its MD5 is not {md5}; replace it, or delete it and "
-                "use `--download`"
-            )
-
-
-def _samples(read: Any) -> Samples:
-    images = np.ascontiguousarray(read.data.transpose(0, 3, 1, 2))  # stored as [N, C, H, W]
-    return Samples(images, np.asarray(read.targets, dtype=np.int64))
+        raise DataError(f"{file} cannot be read: {error.strerror}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{file} is damaged ({type(error).__name__}: {reason}); replace it"
+        ) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -83,8 +83,12 @@ class Dataset:
         info: what it is.
         load: makes its splits.
         layout: where its files are; None where the user names a folder or file of their own.
+        class_names: names of its classes; empty where they have numbers alone, or files say them.
+        md5: published checksums of its files, by name.
     """
 
     info: DatasetInfo
     load: Callable[[Dataset, DataConfig, LoadOptions], Splits]
     layout: Layout | None = None
+    class_names: tuple[str, ...] = ()
+    md5: Mapping[str, str] = field(default_factory=dict)

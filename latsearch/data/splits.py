@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,14 @@ class Samples:
         """Shape of one sample's pixels."""
         return self.pixels.shape[1:]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with the name of the file that its pixels are in, not with the pixels."""
+        others = (self.labels, self.rows, self.bin_ends)
+        if not isinstance(self.pixels, np.memmap) or self.pixels.filename is None:
+            return Samples, (self.pixels, *others)
+        file, pixels = str(self.pixels.filename), self.pixels
+        return _mapped, (file, pixels.offset, pixels.dtype.str, pixels.shape, *others)
+
     def take(self, indices: NDArray[np.intp]) -> Samples:
         """The samples at ``indices``; their pixels are not copied."""
         rows = indices if self.rows is None else self.rows[indices]
@@ -70,6 +80,7 @@ class Splits:
         mean: mean of the training pixels by channel, on the scale 0..1.
         std: their standard deviation by channel, on the scale 0..1.
         binned: makes the splits with T frames a recording, for event data; None for images.
+        recipe: makes these splits anew on a machine that does not have the files they are in.
     """
 
     name: str
@@ -80,6 +91,14 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     binned: Callable[[int], Splits] | None = None
+    recipe: Callable[[], Splits] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled so that another machine can open or make the files that the pixels are in."""
+        values = tuple(getattr(self, known.name) for known in fields(self))
+        if self.recipe is None:
+            return Splits, values
+        return _reopened, (pickle.dumps(values), self.recipe)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -98,9 +117,44 @@ class Splits:
 
     def without_test(self) -> Splits:
         """The same splits as a search may see them."""
-        binned = None if self.binned is None else partial(_bin_without_test, self.binned)
-        return replace(self, test=None, binned=binned)
+        return replace(
+            self,
+            test=None,
+            binned=self.binned and partial(_binned_without_test, self.binned),
+            recipe=self.recipe and partial(_made_without_test, self.recipe),
+        )
 
 
-def _bin_without_test(binned: Callable[[int], Splits], timesteps: int) -> Splits:
+class _NoSuchFile(Exception):
+    """The file of pickled samples is not on this machine."""
+
+
+def _mapped(
+    file: str,
+    offset: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    labels: NDArray[np.int64],
+    rows: NDArray[np.intp] | None,
+    bin_ends: NDArray[np.float32] | None,
+) -> Samples:
+    try:
+        pixels = np.memmap(file, dtype, "r", offset, shape)
+    except (OSError, ValueError) as error:
+        raise _NoSuchFile(f"{file}: {error}") from error
+    return Samples(pixels, labels, rows, bin_ends)
+
+
+def _reopened(values: bytes, recipe: Callable[[], Splits]) -> Splits:
+    try:
+        return Splits(*pickle.loads(values))
+    except _NoSuchFile:
+        return recipe()
+
+
+def _binned_without_test(binned: Callable[[int], Splits], timesteps: int) -> Splits:
     return binned(timesteps).without_test()
+
+
+def _made_without_test(recipe: Callable[[], Splits]) -> Splits:
+    return recipe().without_test()

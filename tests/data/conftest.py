@@ -36,3 +36,4 @@ def _no_usual_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("LATSEARCH_DATA", raising=False)
+    monkeypatch.setenv("LATSEARCH_CACHE", str(home / "cache"))

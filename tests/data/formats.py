@@ -71,6 +71,60 @@ def write_cifar100(root: Path, train: int = 300, test: int = 100) -> Path:
     return folder
 
 
+def write_svhn(root: Path, train: int = 200, test: int = 50) -> Path:
+    from scipy.io import savemat
+
+    folder = root / "SVHN"
+    folder.mkdir(parents=True)
+    for part, count, first in (("train", train, 0), ("test", test, 10_000)):
+        pixels = images(count, (3, 32, 32), first).transpose(2, 3, 1, 0)  # [H, W, C, N]
+        digits = np.arange(count) % 10
+        labels = np.where(digits == 0, 10, digits).astype(np.uint8)[:, None]  # 10 is the digit 0
+        savemat(folder / f"{part}_32x32.mat", {"X": pixels, "y": labels}, do_compression=True)
+    return folder
+
+
+def write_tiny_imagenet(root: Path, classes: int = 200, each: int = 2) -> Path:
+    folder = root / "tiny-imagenet-200"
+    wnids = [f"n{number:08d}" for number in range(classes)]
+    for label, wnid in enumerate(wnids):
+        below = folder / "train" / wnid / "images"
+        below.mkdir(parents=True)
+        for index in range(each):
+            write_picture(below / f"{wnid}_{index}.JPEG", label, grey=index == 0)
+        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
+    held = folder / "val" / "images"
+    held.mkdir(parents=True)
+    lines = []
+    for number, wnid in enumerate(reversed(wnids)):
+        write_picture(held / f"val_{number}.JPEG", classes - 1 - number)
+        lines.append(f"val_{number}.JPEG\t{wnid}\t0\t0\t63\t63\n")
+    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
+    (folder / "wnids.txt").write_text("\n".join(reversed(wnids)) + "\n")
+    (folder / "words.txt").write_text("".join(f"{w}\tkind {w}, thing\n" for w in wnids))
+    return folder
+
+
+def write_picture(file: Path, shade: int, size: int = 64, grey: bool = False) -> Path:
+    """A picture of one shade, which survives JPEG."""
+    from PIL import Image
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size, size), shade, np.uint8)
+    Image.fromarray(pixels if grey else np.stack([pixels] * 3, 2)).save(file)
+    return file
+
+
+def write_class_folders(
+    root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 10
+) -> Path:
+    """A folder of class folders of 8×8 pictures; shades are 100 · class + number."""
+    for label, name in enumerate(classes):
+        for index in range(each):
+            write_picture(root / name / f"{index:03d}.png", 100 * label + index, size=8)
+    return root
+
+
 def _pickle(file: Path, value: object) -> None:
     file.write_bytes(pickle.dumps(value, protocol=2))
 
