@@ -34,7 +34,7 @@ from latsearch.selection import Comparison, Rule
 from latsearch.spaces import find_space
 
 if TYPE_CHECKING:
-    from latsearch.data import Splits
+    from latsearch.data import Progress, Splits
     from latsearch.evaluation import LoadedNetwork
     from latsearch.planning import Plan
     from latsearch.search.engine import LocalRay
@@ -77,6 +77,8 @@ class RunOptions:
         runs: folder of all studies.
         fresh: put an earlier study of this name aside and start anew.
         download: fetch a missing data set where the library can.
+        allow_code: the user allows that Python code named in the YAML is run.
+        progress: told of the preparation of a data set; None for nobody.
     """
 
     trials: int | None = None
@@ -87,6 +89,8 @@ class RunOptions:
     runs: Path = DEFAULT_RUNS
     fresh: bool = False
     download: bool = False
+    allow_code: bool = False
+    progress: Progress | None = None
 
     def applied(self, config: StudyConfig) -> StudyConfig:
         """The configuration with these changes, checked again."""
@@ -130,7 +134,7 @@ def run(
     config = options.applied(resolve(source))
     if config.storage is not None:
         remember(config.storage)
-    splits = _splits(config, options.download)
+    splits = _splits(config, options)
     folder = options.runs / config.study
     _make(folder)
     with ExitStack() as opening:
@@ -162,7 +166,7 @@ def plan(source: str | Path | StudyConfig, options: RunOptions | None = None) ->
 
     options = options or RunOptions()
     config = options.applied(resolve(source))
-    return planning.plan(config, _splits(config, options.download), options.workers)
+    return planning.plan(config, _splits(config, options), options.workers)
 
 
 def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -> list[str]:
@@ -171,7 +175,7 @@ def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -
 
     options = options or RunOptions()
     config = options.applied(resolve(source))
-    return list(planning.smoke(config, _splits(config, options.download)))
+    return list(planning.smoke(config, _splits(config, options)))
 
 
 def status(run: str | Path, runs: Path = DEFAULT_RUNS) -> StudyStatus:
@@ -349,10 +353,15 @@ def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwor
     return load_checkpoint(study.checkpoint(record))
 
 
-def _splits(config: StudyConfig, download: bool) -> Splits:
+def _splits(config: StudyConfig, options: RunOptions) -> Splits:
     from latsearch.data import load as load_data
 
-    return load_data(config.data, download=download).without_test()
+    return load_data(
+        config.data,
+        download=options.download,
+        allow_code=options.allow_code,
+        progress=options.progress,
+    ).without_test()
 
 
 def _make(folder: Path) -> None:

@@ -16,6 +16,9 @@ _PIPE_WIDTH = 200
 
 FILE = click.argument("file", metavar="FILE")
 RUN = click.argument("run", metavar="RUN")
+ALLOW_CODE = click.option(
+    "--allow-code", is_flag=True, help="Run the Python code that the configuration names."
+)
 RUNS = click.option(
     "--runs",
     type=click.Path(path_type=Path),

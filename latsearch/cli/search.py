@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latsearch.cli.output import FILE, RUN, RUNS, open_console, print_front, print_lines, say
+from latsearch.cli.output import (
+    ALLOW_CODE,
+    FILE,
+    RUN,
+    RUNS,
+    open_console,
+    print_front,
+    print_lines,
+    say,
+)
+from latsearch.cli.progress import DataProgress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--study", metavar="NAME", help="Name of the study [default: as in FILE].")
 @click.option("--fresh", is_flag=True, help="Put an earlier study aside and start anew.")
 @click.option("--download", is_flag=True, help="Fetch a missing data set where possible.")
+@ALLOW_CODE
 @click.option("--plan", is_flag=True, help="Only say what the search would cost.")
 @click.option("--smoke", is_flag=True, help="Only try one batch of one trial.")
 def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
@@ -45,14 +56,15 @@ def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
     """
     from latsearch import api
 
-    chosen = api.RunOptions(**options)
-    if plan:
-        _print_plan(api.plan(file, chosen))
-    elif smoke:
-        print_lines(api.smoke(file, chosen))
-    else:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
-        _run(file, chosen)
+    with DataProgress() as progress:
+        chosen = api.RunOptions(**options, progress=progress)
+        if plan:
+            _print_plan(api.plan(file, chosen))
+        elif smoke:
+            print_lines(api.smoke(file, chosen))
+        else:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
+            _run(file, chosen)
 
 
 def _run(file: str, options: RunOptions) -> None:

@@ -107,6 +107,8 @@ def _fill(builder: Builder, source: Source, options: LoadOptions) -> None:
         most = max(most, int(labels.max(initial=-1)))
         if options.progress is not None:
             options.progress(f"{source.name}: decoding", done, source.total)
+    if options.progress is not None:
+        options.progress(f"{source.name}: decoding", done, done)
     classes = source.classes or tuple(str(label) for label in range(most + 1))
     builder.meta.update(
         classes=list(classes), skipped=skipped.count, skipped_first=list(skipped.first)
