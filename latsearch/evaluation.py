@@ -17,7 +17,7 @@ from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
-from latsearch.snn.decoding import Decision, decide, decision_curve
+from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times
 from latsearch.snn.energy import EnergyMeter, EnergyReport
 from latsearch.snn.images import Normalization, as_tensor
 from latsearch.snn.networks import LatencyNetwork, build_network
@@ -59,6 +59,11 @@ class Measurement:
             minimum_threshold=MINIMUM_THRESHOLD,
             rule=self.rule,
         )
+
+    def decision_times(self, curve: DecisionCurve) -> tuple[tuple[int, ...], ...]:
+        """Samples that decide at each timestep, for each row of the curve."""
+        found = decision_times(self.potentials, curve.decision_threshold, self.rule)
+        return tuple(map(tuple, found.tolist()))
 
     def diagnostics(self) -> dict[str, float]:
         """Firing rates and energy shares, by name."""

@@ -166,6 +166,8 @@ class EpochReport:
         seconds: wall time of this epoch, its validation included.
         checkpoint: folder of the checkpoint written after this epoch, relative to the study's
             folder; None where none was written.
+        decision_times: samples that decide at each timestep 1..T, for each row of the curve; None
+            where they were not kept.
     """
 
     epoch: int
@@ -173,6 +175,7 @@ class EpochReport:
     metrics: Mapping[str, float]
     seconds: float
     checkpoint: str | None = None
+    decision_times: tuple[tuple[int, ...], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -182,6 +185,7 @@ class EpochReport:
             "metrics": {name: _finite(value) for name, value in self.metrics.items()},
             "seconds": round(self.seconds, 3),
             "checkpoint": self.checkpoint,
+            **({"decision_times": self.decision_times} if self.decision_times else {}),
         }
 
     @classmethod
@@ -196,4 +200,5 @@ class EpochReport:
             },
             seconds=data["seconds"],
             checkpoint=data["checkpoint"],
+            decision_times=tuple(map(tuple, data.get("decision_times") or ())) or None,
         )

@@ -241,7 +241,11 @@ class Trainer:
         metrics["lr"] = self._optimizer.param_groups[0]["lr"]
         metrics["parameters"] = float(self.network.parameter_count())
         return EpochReport(
-            epoch=self.epoch, curve=curve, metrics=metrics, seconds=time.perf_counter() - start
+            epoch=self.epoch,
+            curve=curve,
+            metrics=metrics,
+            seconds=time.perf_counter() - start,
+            decision_times=measurement.decision_times(curve),
         )
 
 

@@ -132,3 +132,14 @@ def test_results_are_frozen() -> None:
         point.trial = 2  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         curve().accuracy = np.zeros(3)  # type: ignore[misc]
+
+
+def test_decision_times_are_kept_where_they_are_given() -> None:
+    before = EpochReport(1, curve(), {}, 1.0, decision_times=((3, 1), (0, 4)))
+    assert EpochReport.from_json(json.loads(json.dumps(before.to_json()))).decision_times == (
+        (3, 1),
+        (0, 4),
+    )
+    without = EpochReport(1, curve(), {}, 1.0).to_json()
+    assert "decision_times" not in without  # as earlier versions wrote it
+    assert EpochReport.from_json(without).decision_times is None

@@ -62,6 +62,15 @@ def test_a_report_has_its_metrics():
     assert EpochReport.from_json(report.to_json()).epoch == 1
 
 
+def test_decision_times_agree_with_the_curve():
+    report = trainer().step()
+    counts = np.array(report.decision_times)
+    assert counts.shape == (len(report.curve), NETWORK.timesteps)
+    assert (counts.sum(1) == len(bar_splits().validation)).all()
+    latency = (counts * np.arange(1, NETWORK.timesteps + 1)).sum(1) / counts.sum(1)
+    assert latency == pytest.approx(report.curve.latency)
+
+
 @pytest.mark.parametrize("family", ["mlp", "lenet", "vgg11"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path, family, optimizer):

@@ -61,8 +61,9 @@ class Work:
         if regular or self.done or report.epoch in self._assignment.rungs:
             checkpoint = f"{trial_folder(self._assignment.number)}/{report.epoch:05d}"
             self._trainer.save(self._settings.folder / checkpoint)
-            report = replace(report, checkpoint=checkpoint)
-        return report
+            return replace(report, checkpoint=checkpoint)
+        # the log keeps decision times beside checkpoints only: they are a quarter of a report
+        return replace(report, decision_times=None)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,32 @@ def decision_curve(
     return _measure(evidence, label, cost, thresholds, rule)
 
 
+def decision_times(
+    potentials: ArrayLike, thresholds: ArrayLike, rule: str = FIRST_SPIKE
+) -> NDArray[np.int64]:
+    """Samples that decide at each timestep, ``[R, T]``, silent ones at T.
+
+    Args:
+        potentials: ``[T, B, K]``.
+        thresholds: ``[R]`` decision thresholds; inf for the readout at T.
+        rule: what decides.
+
+    Raises:
+        ValueError: the potentials are not ``[T, B, K]`` or not finite.
+
+    Example:
+        >>> V = np.array([[[0.2, 0.4]], [[2.0, 1.0]]])  # T = 2, one sample, two classes
+        >>> decision_times(V, np.array([0.3, 0.5])).tolist()
+        [[1, 0], [0, 1]]
+    """
+    peaks = _Evidence(_potentials(potentials), rule).running_peak
+    wanted = _array(thresholds)
+    waiting = [np.searchsorted(np.sort(peak), wanted, side="right") for peak in peaks[:-1]]
+    all_, none = np.full(len(wanted), peaks.shape[1]), np.zeros(len(wanted), dtype=np.int64)
+    still = np.stack([all_, *waiting, none], axis=1)  # [R, T + 1] that wait after t = 0..T
+    return np.asarray(still[:, :-1] - still[:, 1:], dtype=np.int64)
+
+
 def _largest(potentials: FloatArray) -> FloatArray:
     """``[T, B]``: the largest potential."""
     largest: FloatArray = potentials.max(-1)

@@ -21,6 +21,7 @@ from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import point_row, row_columns, write_csv, write_json
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
+from latsearch.tracking.picture import trial_picture
 
 Attach = Callable[[Study, Path], None]  # writes further files of a study into a folder
 
@@ -28,7 +29,7 @@ _PACKAGES = ("latsearch", "torch", "ray", "optuna", "mlflow", "numpy", "moocore"
 
 
 @contextmanager
-def trial_files(record: TrialRecord) -> Iterator[Path | None]:
+def trial_files(record: TrialRecord, config: StudyConfig) -> Iterator[Path | None]:
     """A temporary folder with what belongs to an ended trial; None where nothing does."""
     curve = record.curve
     with TemporaryDirectory(prefix="latsearch-") as name:
@@ -36,6 +37,9 @@ def trial_files(record: TrialRecord) -> Iterator[Path | None]:
         if curve is not None:
             (folder / "decision_curve.json").write_text(json.dumps(curve.to_json()) + "\n")
             write_csv(curve.rows(), _columns(curve), folder / "decision_curve.csv")
+        picture = trial_picture(record, config)
+        if picture is not None:
+            (folder / "decision.svg").write_text(picture, encoding="utf-8")
         if record.reason:
             text = "\n\n".join(part for part in (record.reason, record.trace) if part)
             (folder / "trace.txt").write_text(text + "\n", encoding="utf-8")

@@ -18,6 +18,9 @@ from typing import Any
 from mlflow.entities import Experiment
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import (
+    SqlDataset,
+    SqlInput,
+    SqlInputTag,
     SqlLatestMetric,
     SqlMetric,
     SqlParam,
@@ -30,7 +33,8 @@ from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from latsearch.tracking import layout
-from latsearch.tracking.client import FoundRun
+from latsearch.tracking.client import FoundRun, dataset_input
+from latsearch.tracking.dataset import CONTEXT, CONTEXT_TAG, DatasetSpec
 from latsearch.tracking.layout import MetricValue, RunSpec
 
 Row = dict[str, Any]
@@ -43,6 +47,9 @@ _TAGS: Table = SqlTag.__table__
 _PARAMS: Table = SqlParam.__table__
 _METRICS: Table = SqlMetric.__table__
 _LATEST: Table = SqlLatestMetric.__table__
+_DATASETS: Table = SqlDataset.__table__
+_INPUTS: Table = SqlInput.__table__
+_INPUT_TAGS: Table = SqlInputTag.__table__
 _METRIC_COLUMNS = {"run_uuid", "key", "value", "timestamp", "step", "is_nan"}
 _KNOWN_COLUMNS = {
     _RUNS: {
@@ -54,6 +61,10 @@ _KNOWN_COLUMNS = {
     _PARAMS: {"run_uuid", "key", "value"},
     _METRICS: _METRIC_COLUMNS,
     _LATEST: _METRIC_COLUMNS,
+    _INPUTS: {
+        *("input_uuid", "source_type", "source_id", "destination_type", "destination_id", "step"),
+    },
+    _INPUT_TAGS: {"input_uuid", "name", "value"},
 }
 
 
@@ -61,6 +72,7 @@ class SqliteRuns:
     """The runs of an experiment in MLflow's own tables, each call one transaction."""
 
     def __init__(self, store: SqlAlchemyStore, experiment: Experiment, check: Callable[[], None]):
+        self._store = store
         self._engine = store.engine
         self._experiment = experiment
         self._check = check
@@ -144,6 +156,51 @@ class SqliteRuns:
         self._check()
         with self._transaction() as connection:
             _set_ends(connection, ends)
+
+    def use(self, run_ids: Sequence[str], dataset: DatasetSpec) -> None:
+        """Note a data set as an input of runs: by MLflow of the first, in bulk of the others."""
+        if not run_ids:
+            return
+        self._check()
+        first, *others = run_ids
+        self._store.log_inputs(first, [dataset_input(dataset)])
+        if not others:
+            return
+        known = select(_DATASETS.c.dataset_uuid).where(
+            _DATASETS.c.experiment_id == int(self._experiment.experiment_id),
+            _DATASETS.c.name == dataset.name,
+            _DATASETS.c.digest == dataset.digest,
+        )
+        self._check()
+        with self._transaction() as connection:
+            source = connection.execute(known).scalar_one()
+            # the same input has the same id, so that a second writing changes nothing
+            ids = {r: uuid.uuid5(uuid.NAMESPACE_OID, source + r).hex for r in others}
+            there = select(_INPUTS.c.destination_id).where(_INPUTS.c.source_id == source)
+            present = set(connection.execute(there).scalars())
+            new = {run_id: key for run_id, key in ids.items() if run_id not in present}
+            _insert(
+                connection,
+                _INPUTS,
+                (
+                    {
+                        "input_uuid": key,
+                        "source_type": "DATASET",
+                        "source_id": source,
+                        "destination_type": "RUN",
+                        "destination_id": run_id,
+                    }
+                    for run_id, key in new.items()
+                ),
+            )
+            _insert(
+                connection,
+                _INPUT_TAGS,
+                (
+                    {"input_uuid": key, "name": CONTEXT_TAG, "value": CONTEXT}
+                    for key in new.values()
+                ),
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Protocol
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from latsearch.errors import UserError
+from latsearch.tracking.dataset import CONTEXT, CONTEXT_TAG, DatasetSpec
 from latsearch.tracking.layout import KIND, RUNNING, STUDY_ID, STUDY_KIND, MetricValue, RunSpec
 from latsearch.tracking.location import (
     TrackingError,
@@ -59,6 +69,9 @@ class Runs(Protocol):
 
     def end(self, ends: Mapping[str, tuple[str, int]]) -> None:
         """Set status and end of runs by id."""
+
+    def use(self, run_ids: Sequence[str], dataset: DatasetSpec) -> None:
+        """Note a data set as an input of runs."""
 
     def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts."""
@@ -138,6 +151,12 @@ class ClientRuns:
         for run_id, (status, time) in ends.items():
             self._check()
             self._client.set_terminated(run_id, status, time)
+
+    def use(self, run_ids: Sequence[str], dataset: DatasetSpec) -> None:
+        """Note a data set as an input of runs."""
+        for run_id in run_ids:
+            self._check()
+            self._client.log_inputs(run_id, [dataset_input(dataset)])
 
     def upload(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Add the files of a folder to a run's artifacts."""
@@ -261,6 +280,21 @@ def _check_database(uri: str) -> None:
 def tracking_error(uri: str, error: Exception) -> TrackingError:
     """What went wrong with a store, in one line and without its password."""
     return TrackingError(f"MLflow at {shown_uri(uri)}: {failure(uri, error)}")
+
+
+def dataset_input(dataset: DatasetSpec) -> DatasetInput:
+    """A data set as MLflow takes it."""
+    return DatasetInput(
+        Dataset(
+            dataset.name,
+            dataset.digest,
+            dataset.source_type,
+            dataset.source,
+            dataset.schema,
+            dataset.profile,
+        ),
+        [InputTag(CONTEXT_TAG, CONTEXT)],
+    )
 
 
 def _metrics(values: Sequence[MetricValue]) -> list[Metric]:

@@ -15,6 +15,7 @@ from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
 from latsearch.tracking import layout
 from latsearch.tracking.attachments import Attach, checkpoint_files, git_commit, trial_files
+from latsearch.tracking.dataset import dataset_of
 from latsearch.tracking.findings import Findings
 from latsearch.tracking.known import Known, KnownPoint, KnownTrial, RowKey
 from latsearch.tracking.layout import MetricValue, RunSpec
@@ -42,6 +43,7 @@ class Publisher:
         self._runs = tracker.runs
         self._findings = Findings(study.config, study.reference)
         self._overview = Overview(study, tracker, attach)
+        self._dataset = dataset_of(study.config)
         self._now = time.time()
         self.known = Known.read(tracker, study.name)
         self.written = 0
@@ -120,6 +122,7 @@ class Publisher:
             if record.state.finished:
                 tags[known.run_id] = layout.trial_tags(record)
         ids = self._write(list(runs.values()))
+        self._runs.use(ids, self._dataset)
         self._runs.log(metrics)
         self._runs.tag(tags)
         self.written += len(metrics)
@@ -165,7 +168,7 @@ class Publisher:
 
     def _upload_files(self, records: Sequence[TrialRecord]) -> None:
         for record in records:
-            with trial_files(record) as folder:
+            with trial_files(record, self._config) as folder:
                 if folder is not None:
                     self._runs.upload(self._run_id(record), folder)
 
@@ -220,6 +223,7 @@ class Publisher:
                 self._config, self._study.name, self._study.created, git_commit()
             )
             [self.known.parent] = self._write([(None, spec)])
+            self._runs.use([self.known.parent], self._dataset)
         return self.known.parent
 
     def _upload_checkpoints(self, records: Sequence[TrialRecord]) -> None:

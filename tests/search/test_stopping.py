@@ -303,7 +303,7 @@ class FakeTrainer:
 
     def step(self) -> EpochReport:
         self.epoch += 1
-        return EpochReport(self.epoch, studies.curve(), {}, 0.1)
+        return EpochReport(self.epoch, studies.curve(), {}, 0.1, decision_times=((1,),) * 3)
 
     def save(self, folder: Path) -> None:
         self.saved.append(folder.name)
@@ -323,4 +323,5 @@ def test_the_worker_saves_at_rungs_too(tmp_path: Path, monkeypatch: pytest.Monke
         reports.append(work.step())
     at = [report.epoch for report in reports if report.checkpoint]
     assert at == [2, 5, 6, 9]
+    assert [report.epoch for report in reports if report.decision_times] == at
     assert np.all([r.checkpoint == f"trials/00000/{r.epoch:05d}" for r in reports if r.checkpoint])

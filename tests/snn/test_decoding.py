@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve
-from latsearch.snn.decoding import MAX_ROWS, RULES, decide, decision_curve
+from latsearch.snn.decoding import MAX_ROWS, RULES, decide, decision_curve, decision_times
 from tests.snn import reference
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(2, 4))
@@ -244,3 +244,16 @@ def test_a_curve_of_any_rule_has_its_kind_and_its_readout(rule):
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="'loudest' is no decision rule; known are first_spike"):
         decide(np.zeros((1, 1, 2)), 0.0, "loudest")
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_decision_times_are_those_of_the_decisions(rule: str) -> None:
+    generator = np.random.default_rng(0)
+    potentials = np.round(generator.normal(size=(4, 200, 5)).cumsum(0), 1)  # with ties
+    thresholds = np.array([-9.0, -0.3, 0.0, 0.4, 1.0, 2.5, np.inf])
+    found = decision_times(potentials, thresholds, rule)
+    assert found.shape == (7, 4)
+    for counts, threshold in zip(found, thresholds, strict=True):
+        times = decide(potentials, threshold, rule).decision_time
+        assert counts.tolist() == np.bincount(times, minlength=5)[1:].tolist()
+    assert decision_times(potentials[:1], thresholds).tolist() == [[200]] * 7

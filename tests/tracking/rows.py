@@ -15,6 +15,10 @@ _TABLES = {
     "params": "run_uuid, key, value",
     "metrics": "run_uuid, key, value, step, timestamp, is_nan",
     "latest_metrics": "run_uuid, key, value, step, timestamp, is_nan",
+    "datasets": "experiment_id, name, digest, dataset_source_type, dataset_source, "
+    "dataset_schema, dataset_profile",
+    "inputs": "input_uuid, source_type, source_id, destination_type, destination_id, step",
+    "input_tags": "input_uuid, name, value",
 }
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -47,8 +51,19 @@ def comparable_rows(uri: str) -> Rows:
 
     return {
         table: sorted((tuple(plain(value) for value in row) for row in rows[table]), key=repr)
-        for table in ("runs", "tags", "params", "metrics", "latest_metrics")
-    }
+        for table in ("runs", "tags", "params", "metrics", "latest_metrics", "datasets")
+    } | {"inputs": _inputs(rows, names)}
+
+
+def _inputs(rows: Rows, names: dict[str, str]) -> list[tuple[Any, ...]]:
+    """Which runs have a data set as their input, with the input's tags."""
+    tags: dict[str, dict[str, str]] = {}
+    for key, name, value in rows["input_tags"]:
+        tags.setdefault(key, {})[name] = value
+    return sorted(
+        (names[run_id], kind, source, step, str(tags.pop(key)))
+        for key, kind, _, source, run_id, step in rows["inputs"]
+    ) + sorted(tags.items(), key=repr)
 
 
 def runs_of_kind(uri: str, kind: str) -> dict[str, dict[str, str]]:

@@ -77,7 +77,12 @@ class SyntheticStudy:
         if folder:
             write_untrained(self.study.folder / folder, number, epoch)
         report = EpochReport(
-            epoch, self._curve(number, epoch), self._metrics(epoch), 0.5, checkpoint=folder
+            epoch,
+            self._curve(number, epoch),
+            self._metrics(epoch),
+            0.5,
+            checkpoint=folder,
+            decision_times=tuple((300 - r, r + 60) for r in range(self.rows)) if folder else None,
         )
         self.study.append_report(number, report, self.token)
 

@@ -127,7 +127,11 @@ def test_artifacts(mixed: SyntheticStudy, uri: str, tmp_path: Path) -> None:
     def files(run_id: str, path: str | None = None) -> set[str]:
         return {file.path for file in client.list_artifacts(run_id, path)}
 
-    assert {"decision_curve.csv", "decision_curve.json"} <= files(named["trial 0"])
+    assert files(named["trial 0"]) >= {
+        "decision_curve.csv",
+        "decision_curve.json",
+        "decision.svg",
+    }
     failed = client.download_artifacts(named["trial 6"], "trace.txt", str(tmp_path))
     assert "Traceback" in Path(failed).read_text()
     assert runs[named["trial 6"]]["latsearch.reason"].startswith("the loss is not finite")
@@ -145,6 +149,24 @@ def test_artifacts(mixed: SyntheticStudy, uri: str, tmp_path: Path) -> None:
     assert [row["trial"] for row in json.loads(Path(table).read_text())] == [
         point.trial for point in front
     ]
+
+
+def test_the_data_set_is_an_input_of_study_and_trials(mixed: SyntheticStudy, uri: str) -> None:
+    report = publish(mixed.study, uri)
+    client = MlflowClient(uri)
+    runs = client.search_runs([report.experiment_id], max_results=1000)
+    inputs = {"study": [], "trial": [], "operating_point": []}
+    for run in runs:
+        inputs[run.data.tags["latsearch.kind"]].append(run.inputs.dataset_inputs)
+    assert [len(found) for found in inputs["trial"]] == [1] * 8
+    assert [len(found) for found in inputs["study"]] == [1]
+    assert not any(inputs["operating_point"])
+    [used] = inputs["trial"][0]
+    assert used.dataset.name == "digits"
+    assert json.loads(used.dataset.profile)["train"] > 1000
+    assert "[-1, 1, 8, 8]" in json.loads(used.dataset.schema)["mlflow_tensorspec"]["features"]
+    assert {tag.key: tag.value for tag in used.tags} == {"mlflow.data.context": "training"}
+    assert len({found[0].dataset.digest for found in inputs["trial"]}) == 1
 
 
 def test_further_files_are_attached_when_something_has_changed(
