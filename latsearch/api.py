@@ -245,7 +245,7 @@ def register(
     chosen = selection.select_all(points, tuple(study.config.objectives))
     default = tracking.default_uri(study.folder.parent)
     uri = to or study.config.tracking.uri or default
-    return tracking.register(study, chosen, name, uri)
+    return tracking.register(study, chosen, name, uri, _attach)
 
 
 def compare(runs_to_compare: Sequence[str | Path], runs: Path = DEFAULT_RUNS) -> Comparison:
@@ -301,7 +301,7 @@ def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -
 
     study = Study.open(find_study(run, runs))
     default = tracking.default_uri(study.folder.parent)
-    return tracking.publish(study, to or study.config.tracking.uri or default)
+    return tracking.publish(study, to or study.config.tracking.uri or default, attach=_attach)
 
 
 def report(
@@ -419,7 +419,14 @@ def _publisher(
     from latsearch.tracking import BackgroundPublisher, default_uri
 
     uri = study.config.tracking.uri or default_uri(options.runs)
-    return BackgroundPublisher(study.folder, uri, warn=warn)
+    return BackgroundPublisher(study.folder, uri, warn=warn, attach=_attach)
+
+
+def _attach(study: Study, folder: Path) -> None:
+    """What MLflow gets beside the tables; the report's imports wait until it is drawn."""
+    from latsearch.report import attach_report
+
+    attach_report(study, folder)
 
 
 def _search(

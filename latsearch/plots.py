@@ -107,6 +107,35 @@ def _label_plainly(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def write_shares_png(shares: Mapping[str, Mapping[str, float]], title: str, file: Path) -> None:
+    """Draw shares as horizontal bars, the largest in total on top.
+
+    Args:
+        shares: by group, e.g. objective, and name.
+        title: above the bars.
+        file: where to.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for group in shares.values() for name in group))
+    names.sort(key=lambda name: sum(group.get(name, 0.0) for group in shares.values()))
+    thick = 0.8 / len(shares)
+    figure = Figure(figsize=(7, 1 + 0.3 * len(names) * max(1, len(shares) / 2)))
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    for index, (group, share) in enumerate(shares.items()):
+        places = [row - index * thick for row in range(len(names))]
+        axes.barh(places, [share.get(name, 0.0) for name in names], height=thick, label=group)
+    axes.set_yticks([row - 0.4 + thick / 2 for row in range(len(names))], names)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    axes.set_title(title, fontsize=10)
+    figure.savefig(file, dpi=90)
+
+
 def front_page(data: FrontData) -> str:
     """An HTML page with the front to turn and to hover over; it needs no network."""
     import plotly.io

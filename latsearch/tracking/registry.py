@@ -10,6 +10,7 @@ from latsearch.errors import StudyError, UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.search.storage import Study
 from latsearch.selection import Rule
+from latsearch.tracking.attachments import Attach
 from latsearch.tracking.publishing import prepare_environment, publish
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class Registration:
 
 
 def register(
-    study: Study, chosen: Mapping[Rule, OperatingPoint], name: str, uri: str
+    study: Study,
+    chosen: Mapping[Rule, OperatingPoint],
+    name: str,
+    uri: str,
+    attach: Attach | None = None,
 ) -> list[Registration]:
     """Register operating points with their networks; what is there already stays.
 
@@ -52,6 +57,7 @@ def register(
         chosen: the points by the alias they get; one point may have several.
         name: name of the registered model; each point is a version of it.
         uri: tracking URI of the MLflow store.
+        attach: as for `publish`.
 
     Raises:
         UserError: the name cannot be one of a model.
@@ -63,7 +69,7 @@ def register(
     records = {record.number: record for record in study.trials()}
     for point in chosen.values():
         study.checkpoint(records[point.trial])
-    _publish(study, uri)
+    _publish(study, uri, attach)
     prepare_environment()
     from latsearch.tracking.client import STORE_ERRORS, tracking_error
     from latsearch.tracking.models import Registry
@@ -78,9 +84,9 @@ def register(
         raise tracking_error(uri, error) from error
 
 
-def _publish(study: Study, uri: str) -> None:
+def _publish(study: Study, uri: str, attach: Attach | None) -> None:
     try:
-        publish(study, uri)
+        publish(study, uri, attach=attach)
     except StudyError:  # the running search publishes it already
         return
 
