@@ -54,6 +54,7 @@ class RunResult:
         status: where the study stands.
         front: its front, best in the first objective first.
         finished: whether every trial has ended; False where the time was up.
+        url: where an MLflow server shows the front; None where there is no server.
         put_aside: where an earlier study of the same name was moved, with ``fresh``.
     """
 
@@ -62,6 +63,7 @@ class RunResult:
     front: Sequence[OperatingPoint]
     finished: bool
     put_aside: Path | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def run(
     if finished and all(record.state is TrialState.FAILED for record in records):
         reasons = {record.reason for record in records if record.reason}
         raise StudyFailed(f"{folder}: every trial failed: {'; '.join(sorted(reasons)[:3])}")
-    return RunResult(folder, status, study_front(study, records), finished, aside)
+    front = study_front(study, records)
+    return RunResult(folder, status, front, finished, aside, _url(publisher))
 
 
 def resolve(source: str | Path | StudyConfig) -> StudyConfig:
@@ -420,6 +423,15 @@ def _publisher(
 
     uri = study.config.tracking.uri or default_uri(options.runs)
     return BackgroundPublisher(study.folder, uri, warn=warn, attach=_attach)
+
+
+def _url(publisher: Observer) -> str | None:
+    """Where an MLflow server shows what was published to it."""
+    from latsearch.tracking import BackgroundPublisher
+
+    if isinstance(publisher, BackgroundPublisher) and publisher.report is not None:
+        return publisher.report.url
+    return None
 
 
 def _attach(study: Study, folder: Path) -> None:

@@ -56,14 +56,17 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
     return table
 
 
-def front_scatter(points: Sequence[OperatingPoint], study: Study) -> Iterator[str]:
+def front_scatter(
+    points: Sequence[OperatingPoint], study: Study, height: int = 12
+) -> Iterator[str]:
     """Accuracy over latency (or energy) of a front in characters; nothing without a trade-off."""
     objectives = study.config.objectives
     x = next((name for name in ("latency", "energy") if name in objectives), None)
     if x is None or "accuracy" not in objectives or len(points) < 2:
         return
     marks = [(point.metrics[x], point.metrics["accuracy"]) for point in points]
-    yield from scatter([Series("●", marks)], f"{x}/{OBJECTIVES[x].unit}", "accuracy")
+    series = [Series("●", marks)]
+    yield from scatter(series, f"{x}/{OBJECTIVES[x].unit}", "accuracy", height=height)
     yield ""
 
 

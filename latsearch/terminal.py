@@ -24,9 +24,10 @@ from latsearch.search.driver import (
 from latsearch.search.results import best_rows, knee_row
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
-from latsearch.tables import count, duration, front_table, values_words
+from latsearch.tables import count, duration, front_scatter, front_table, values_words
 
 _LIVE_ROWS = 8
+_LIVE_LINES = 6  # of the scatter: with bar and table it fits into 24
 
 
 class _Progress:
@@ -116,7 +117,11 @@ class LiveView:
         progress = self._progress
         parts: list[RenderableType] = [self._bar(), self._running()]
         if progress.front:
-            parts += [Text(), front_table(progress.front, progress.study, _LIVE_ROWS)]
+            parts += [
+                Text(),
+                *map(Text, front_scatter(progress.front, progress.study, height=_LIVE_LINES)),
+                front_table(progress.front, progress.study, _LIVE_ROWS),
+            ]
         return Group(*parts)
 
     def _bar(self) -> RenderableType:

@@ -173,8 +173,8 @@ def publish(run: str, runs: Path, to: str | None) -> None:
 
     report = api.publish(run, to, runs)
     click.echo(
-        f"{report.uri} has {report.trials} trials and {report.points} operating points of {run} "
-        f"({report.written} written now)"
+        f"{report.shown_uri} has {report.trials} trials and {report.points} operating points "
+        f"of {run} ({report.written} written now)"
     )
     click.echo(report.url or f"next:  latsearch ui {run} --runs {runs}")
 

@@ -204,3 +204,5 @@ def _print_end(result: RunResult, console: Console, *, published: bool) -> None:
         *([f"latsearch ui {folder.name} --runs {folder.parent}"] if published else []),
     ]
     say(console, "next:  " + "\n       ".join(commands))
+    if result.url:
+        say(console, f"the front in MLflow: {result.url}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from latsearch.objectives import OBJECTIVES, READOUT, OperatingPoint
 from latsearch.plots import FRONT_COLOR
-from latsearch.report.chart import QUIET, Chart, Json, axis, line_style
+from latsearch.report.chart import COLORS, QUIET, Chart, Json, axis, line_style
 from latsearch.report.content import Content
 from latsearch.report.words import figure, value_text
 
@@ -111,3 +111,33 @@ def curve_chart(content: Content) -> Chart:
         traces,
         {"xaxis": axis("latency", ()), "yaxis": axis("accuracy", ()), "hovermode": "closest"},
     )
+
+
+def times_chart(content: Content) -> list[Chart]:
+    """Share of the samples that decide at each timestep, a bar a recommended point."""
+    traces: list[Json] = []
+    for choice in content.recommended:
+        last, point = content.record(choice.point.trial).last, choice.point
+        if last is None or last.decision_times is None:
+            continue
+        counts = last.decision_times[point.row]
+        where = figure("decision_threshold", point.decision_threshold)
+        name = f"{', '.join(choice.rules)}: trial {point.trial} @ {where}"
+        traces.append(
+            {
+                "type": "bar",
+                "name": name,
+                "x": list(range(1, len(counts) + 1)),
+                "y": [count / sum(counts) for count in counts],
+                "customdata": list(counts),
+                "marker": {"color": COLORS[len(traces)]},
+                "hovertemplate": name
+                + "<br>t = %{x}: %{y:.1%}, %{customdata} samples<extra></extra>",
+            }
+        )
+    layout = {
+        "xaxis": {"title": {"text": "decision time / timesteps"}, "dtick": 1},
+        "yaxis": {"title": {"text": "samples"}, "tickformat": ".0%"},
+    }
+    title = "samples that decide at each timestep"
+    return [Chart("decision-times", title, traces, layout)] if traces else []

@@ -25,7 +25,7 @@ from latsearch.plots import FrontData
 from latsearch.report.chart import Chart
 from latsearch.report.content import Content
 from latsearch.report.energies import energies
-from latsearch.report.front_charts import MOST_POINTS, curve_chart, front_charts
+from latsearch.report.front_charts import MOST_POINTS, curve_chart, front_charts, times_chart
 from latsearch.report.importance import Importance, importance
 from latsearch.report.search_charts import (
     MOST_QUIET_LINES,
@@ -34,6 +34,7 @@ from latsearch.report.search_charts import (
     slice_charts,
     training_charts,
 )
+from latsearch.report.verdicts import verdicts
 from latsearch.report.words import figure, value_text
 from latsearch.search.trials import TrialState
 from latsearch.tables import count, duration, values_words
@@ -92,6 +93,7 @@ def report_page(content: Content) -> str:
         conventions=_conventions(content),
         profiles=list(PROFILES),
         priced=_priced(content),
+        verdicts=verdicts(content),
         yaml=_yaml(content),
         versions=_versions(),
         written=_date(time.time()),
@@ -119,6 +121,7 @@ def _charts(content: Content, found: Importance) -> Mapping[str, Sequence[Chart]
     return {
         "front": front_charts(content) if content.front or content.points else [],
         "curves": [curve_chart(content)] if content.lines else [],
+        "times": times_chart(content),
         "training": training_charts(content),
         "hypervolume": [hypervolume_chart(content)] if content.progress else [],
         "importance": [importance_chart(found)] if found.shares else [],

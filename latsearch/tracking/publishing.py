@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latsearch.search.storage import Study
 from latsearch.tracking.attachments import Attach
-from latsearch.tracking.location import is_server
+from latsearch.tracking.location import is_server, shown_uri
 from latsearch.tracking.lock import PublisherLock
 from latsearch.tracking.publisher import Publisher
 from latsearch.tracking.views import view_fragment
@@ -42,8 +42,13 @@ class PublishReport:
 
     @property
     def url(self) -> str | None:
-        """Where the Pareto front can be seen; None for a store that has no server."""
-        return f"{self.uri.rstrip('/')}/{self.view}" if is_server(self.uri) else None
+        """Where the Pareto front can be seen, without a password; None where there is no server."""
+        return f"{self.shown_uri.rstrip('/')}/{self.view}" if is_server(self.uri) else None
+
+    @property
+    def shown_uri(self) -> str:
+        """The tracking URI without a password."""
+        return shown_uri(self.uri)
 
 
 def publish(

@@ -1,0 +1,161 @@
+"""What the stored figures answer about the claims that latency codes are made for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from latsearch.config import PROFILES
+from latsearch.data.catalogue import DATASETS
+from latsearch.objectives import OperatingPoint
+from latsearch.report.content import Content
+from latsearch.report.words import figure
+from latsearch.search.trials import TrialRecord
+
+YES, NO, OPEN = "yes", "no", "cannot be told"
+_ONE_TIMESTEP = 0.95  # from this share on at one timestep, decision times adapt to nothing
+_QUANTISED = "horowitz-45nm-int8"
+_NJ_PER_PJ = 1e-3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A question, and what the study's figures say to it.
+
+    Attributes:
+        question: one that can be answered with yes or no.
+        answer: ``yes``, ``no`` or ``cannot be told``.
+        words: the figures that it rests on.
+    """
+
+    question: str
+    answer: str
+    words: str
+
+
+def verdicts(content: Content) -> list[Verdict]:
+    """Everything that can be asked of a study that has a front."""
+    if not content.front:
+        return []
+    return [
+        _time_pays(content),
+        _decides_at_different_times(content),
+        *_cheaper_than_ordinary_networks(content),
+    ]
+
+
+def _time_pays(content: Content) -> Verdict:
+    """The best network with timesteps against the best one-timestep network at its energy."""
+    question = "Do more timesteps than one help, at equal energy?"
+    everything = [*content.front, *content.points]
+    timed = [point for point in everything if _timesteps(point, content) > 1]
+    single = [point for point in everything if _timesteps(point, content) == 1]
+    if not timed or not single:
+        lacking = "more than one timestep" if single else "one timestep"
+        return Verdict(question, OPEN, f"No measured network has {lacking}.")
+    best = max(timed, key=lambda point: (point.metrics["accuracy"], -point.metrics["energy"]))
+    within = [p for p in single if p.metrics["energy"] <= best.metrics["energy"]]
+    if not within:
+        return Verdict(
+            question,
+            OPEN,
+            f"No one-timestep network takes at most the {figure('energy', best.metrics['energy'])} "
+            f"nJ of {_name(best)}.",
+        )
+    rival = max(within, key=lambda point: point.metrics["accuracy"])
+    ahead = best.metrics["accuracy"] - rival.metrics["accuracy"]
+    error = math.hypot(*(content.error(p.metrics["accuracy"]) for p in (best, rival)))
+    answer = YES if ahead > 2 * error else NO if ahead < -2 * error else OPEN
+    return Verdict(
+        question,
+        answer,
+        f"{_name(best)}: {_accuracy(best)}; best with one timestep and no more energy, "
+        f"{_name(rival)}: {_accuracy(rival)}. The difference of {100 * ahead:+.2f} points has a "
+        f"standard error of {100 * error:.2f} at most; two of them count as a difference.",
+    )
+
+
+def _decides_at_different_times(content: Content) -> Verdict:
+    """Whether the most accurate point with timesteps decides some samples before others."""
+    question = "Do easy samples decide earlier than others?"
+    for point in content.front:  # the most accurate first
+        times = _times(content.record(point.trial), point)
+        if _timesteps(point, content) == 1 or times is None:
+            continue
+        share = max(times) / sum(times)
+        spread = ", ".join(f"{count / sum(times):.1%} at t = {t}" for t, count in _numbered(times))
+        return Verdict(
+            question,
+            YES if share < _ONE_TIMESTEP else NO,
+            f"{_name(point)} ({_accuracy(point)}) decides {spread}; with {_ONE_TIMESTEP:.0%} at "
+            "one timestep the times would adapt to nothing.",
+        )
+    return Verdict(question, OPEN, "No trial of the front has stored its decision times.")
+
+
+def _cheaper_than_ordinary_networks(content: Content) -> Iterator[Verdict]:
+    """The knee, or what stands for it, against an ordinary network of its shape."""
+    point = content.recommended[0].point
+    macs = _macs(content, content.record(point.trial))
+    measured = PROFILES[content.config.energy.profile]
+    energy = point.metrics["energy"]
+    for profile, kind in (
+        (measured, f"at the same prices ({measured.name})"),
+        (PROFILES[_QUANTISED], f"in 8 bits ({_QUANTISED})"),
+    ):
+        question = f"Does it take less energy than an ordinary network of its shape {kind}?"
+        if macs is None:
+            yield Verdict(question, OPEN, "The shape of the samples is not known any more.")
+            continue
+        ordinary = _NJ_PER_PJ * macs * profile.mac
+        yield Verdict(
+            question,
+            YES if energy < ordinary else NO,
+            f"{_name(point)}: {figure('energy', energy)} nJ; the same layers once, without spikes, "
+            f"take {macs:,.0f} MACs, {figure('energy', ordinary)} nJ: a factor of "
+            f"{ordinary / energy:.2g}. Whether that network would be as accurate was not measured.",
+        )
+
+
+def _macs(content: Content, record: TrialRecord) -> float | None:
+    """Multiply-accumulates of an ordinary network with the trial's layers."""
+    from latsearch.snn.energy import dense_fan_out  # torch takes seconds to import
+    from latsearch.snn.layers import Identity
+    from latsearch.snn.networks import build_network
+
+    info = DATASETS[content.config.data.name].info
+    if info.shape is None or info.classes is None:
+        return None
+    config = content.config.space.trial(record.values).network
+    network = build_network(config, info.shape, info.classes, meta=True)
+    synapses = [
+        (layer.synapse, layer.synapse_shape)
+        for layer in (*network.projections(), network.output)
+        if not isinstance(layer, Identity)
+    ]
+    stem = dense_fan_out(network.encoder.conv, network.input_shape)
+    return stem + sum(dense_fan_out(synapse, shape) for synapse, shape in synapses)
+
+
+def _timesteps(point: OperatingPoint, content: Content) -> int:
+    fixed = content.config.space.fixed
+    return int(point.params.get("network.timesteps", fixed.get("network.timesteps", 1)))
+
+
+def _times(record: TrialRecord, point: OperatingPoint) -> tuple[int, ...] | None:
+    last = record.last
+    return last.decision_times[point.row] if last and last.decision_times else None
+
+
+def _numbered(times: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    return ((t, count) for t, count in enumerate(times, start=1) if count)
+
+
+def _name(point: OperatingPoint) -> str:
+    where = figure("decision_threshold", point.decision_threshold)
+    return f"trial {point.trial} at {where if where == 'readout' else f'threshold {where}'}"
+
+
+def _accuracy(point: OperatingPoint) -> str:
+    return figure("accuracy", point.metrics["accuracy"])
