@@ -359,12 +359,15 @@ def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwor
 def _splits(config: StudyConfig, options: RunOptions) -> Splits:
     from latsearch.data import load as load_data
 
-    return load_data(
+    splits = load_data(
         config.data,
         download=options.download,
         allow_code=options.allow_code,
         progress=options.progress,
     ).without_test()
+    if splits.binned is not None:
+        splits.binned.prepare(config.space.integers("network.timesteps"), options.progress)
+    return splits
 
 
 def _make(folder: Path) -> None:

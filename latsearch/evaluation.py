@@ -50,12 +50,15 @@ class Measurement:
     energy: EnergyReport
     rule: str
 
-    def curve(self, labels: NDArray[np.int64]) -> DecisionCurve:
-        """The decision curve for the labels ``[N]``."""
+    def curve(
+        self, labels: NDArray[np.int64], bin_ends: NDArray[np.float32] | None = None
+    ) -> DecisionCurve:
+        """The decision curve for the labels ``[N]``, and the bins' ends ``[N, T]`` of events."""
         return decision_curve(
             self.potentials,
             labels,
             self.energy.cumulative(),
+            bin_ends=bin_ends,
             minimum_threshold=MINIMUM_THRESHOLD,
             rule=self.rule,
         )
@@ -129,7 +132,7 @@ def validation_curve(
     """
     images = as_tensor(samples.images, device)
     measurement = measure(network, images, Normalization(mean, std, device), profile)
-    return measurement.curve(samples.labels), measurement.diagnostics()
+    return measurement.curve(samples.labels, samples.bin_ends), measurement.diagnostics()
 
 
 class LoadedNetwork:
@@ -151,7 +154,8 @@ class LoadedNetwork:
         """Output potentials ``[T, N, K]`` float32, on the CPU.
 
         Args:
-            images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
+            images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1; of a network for events
+                the counts ``[N, T, P, H, W]``.
         """
         with torch.inference_mode():
             parts = [self.network(self._normalize(batch)).cpu() for batch in self._batches(images)]
@@ -183,14 +187,16 @@ class LoadedNetwork:
 
     def curve(self, samples: Samples, profile: EnergyProfile = DEFAULT_PROFILE) -> DecisionCurve:
         """The decision curve on samples."""
-        return self.measure(samples.images, profile).curve(samples.labels)
+        return self.measure(samples.images, profile).curve(samples.labels, samples.bin_ends)
 
     def _on_device(self, images: NDArray[Any] | Tensor) -> Tensor:
         tensor = images if isinstance(images, Tensor) else as_tensor(images, self.device)
-        if tensor.ndim != 4 or tuple(tensor.shape[1:]) != self.info.input_shape:
+        shape: tuple[int, ...] = self.info.input_shape
+        if self.info.duration_ms is not None:
+            shape = (self.info.trial.network.timesteps, *shape)
+        if tuple(tensor.shape[1:]) != shape:
             raise ValueError(
-                f"images must be [N, {', '.join(map(str, self.info.input_shape))}], "
-                f"got {list(tensor.shape)}"
+                f"images must be [N, {', '.join(map(str, shape))}], got {list(tensor.shape)}"
             )
         return tensor.to(self.device)
 

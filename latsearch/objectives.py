@@ -47,6 +47,12 @@ OBJECTIVES: Mapping[str, Objective] = {
     "energy": Objective("energy", "minimize", "nJ", log=True),
 }
 
+
+def unit(name: str, *, events: bool) -> str:
+    """Unit of an objective's figures in a study of event data, or of images."""
+    return "ms" if events and name == "latency" else OBJECTIVES[name].unit
+
+
 FIRST_SPIKE = "first_spike"
 READOUT = "readout"
 
@@ -63,8 +69,9 @@ class DecisionCurve:
             (argmax of the potentials at T).
         accuracy: fraction of the samples classified correctly.
         accuracy_silent_wrong: the same with every silent sample counted as wrong.
-        latency: mean decision time in timesteps, 1..T.
-        latency_p95: 95th percentile of the decision times in timesteps.
+        latency: mean decision time in timesteps, 1..T; for event data in milliseconds of
+            recording, the end of the bin that decides.
+        latency_p95: 95th percentile of the decision times.
         energy: mean energy of an inference up to its decision in nJ (NaN if not measured).
         silent_fraction: fraction of the samples without an output spike by T.
         tie_fraction: fraction of the samples decided by an exact tie of the potentials.

@@ -70,7 +70,8 @@ def smoke(config: StudyConfig, splits: Splits) -> Iterator[str]:
     report = trainer.batch_step()
     curve = report.curve
     row = knee_row(curve, tuple(config.objectives), config.constraints)
-    sizes = f"{len(splits.train)} training and {len(splits.validation)} validation images"
+    what = "recordings" if config.events else "images"
+    sizes = f"{len(splits.train)} training and {len(splits.validation)} validation {what}"
     yield f"{splits.name}: {sizes}"
     yield (
         f"network: {trial.network.family}, T = {trial.network.timesteps}, "
@@ -79,7 +80,7 @@ def smoke(config: StudyConfig, splits: Splits) -> Iterator[str]:
     yield f"one batch: loss {report.metrics['train_loss']:.3f} in {report.seconds:.2f} s"
     yield (
         f"one validation batch: accuracy {curve.accuracy[row]:.1%} (not trained yet) at "
-        f"{curve.latency[row]:.2f} timesteps and {curve.energy[row]:,.1f} nJ"
+        f"{curve.latency[row]:.2f} {config.unit('latency')} and {curve.energy[row]:,.1f} nJ"
     )
     yield "it works"
 

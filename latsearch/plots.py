@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latsearch.objectives import OBJECTIVES, FloatArray, OperatingPoint
+from latsearch.objectives import OBJECTIVES, FloatArray, OperatingPoint, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ class FrontData:
         dominated: the others' values, ``[N, len(objectives)]``, those near the front first.
         trials: trial of each of those, ``[N]``.
         run_ids: MLflow's run of a point by trial and row, where it has one.
+        events: whether the study is of event data, whose latency is in milliseconds.
     """
 
     title: str
@@ -41,6 +42,7 @@ class FrontData:
     dominated: FloatArray
     trials: Sequence[int]
     run_ids: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    events: bool = False
 
     @property
     def values(self) -> FloatArray:
@@ -54,10 +56,10 @@ def axis_pairs(objectives: Sequence[str]) -> list[tuple[str, str]]:
     return [(second, first) for first, second in itertools.combinations(objectives, 2)]
 
 
-def axis_title(name: str) -> str:
+def axis_title(name: str, data: FrontData) -> str:
     """An objective with its unit."""
-    objective = OBJECTIVES[name]
-    return name if objective.unit == "fraction" else f"{name} / {objective.unit}"
+    measured = unit(name, events=data.events)
+    return name if measured == "fraction" else f"{name} / {measured}"
 
 
 def write_front_png(data: FrontData, file: Path) -> None:
@@ -86,8 +88,8 @@ def _draw_pair(axes: Axes, data: FrontData, x: str, y: str) -> None:
     axes.scatter(
         front[:, 0], front[:, 1], s=16, color=FRONT_COLOR, linewidths=0, label="Pareto front"
     )
-    axes.set_xlabel(axis_title(x))
-    axes.set_ylabel(axis_title(y))
+    axes.set_xlabel(axis_title(x, data))
+    axes.set_ylabel(axis_title(y, data))
     if OBJECTIVES[x].log:
         axes.set_xscale("log")
         _label_plainly(axes.xaxis)
@@ -177,8 +179,8 @@ def _pairs_figure(data: FrontData) -> Any:
     for column, (x, y) in enumerate(pairs, start=1):
         for trace in _traces(data, (x, y), legend=column == 1):
             figure.add_trace(trace, row=1, col=column)
-        figure.update_xaxes(**_axis(x), row=1, col=column)
-        figure.update_yaxes(**_axis(y), row=1, col=column)
+        figure.update_xaxes(**_axis(x, data), row=1, col=column)
+        figure.update_yaxes(**_axis(y, data), row=1, col=column)
     figure.update_layout(height=420, **_LAYOUT)
     return figure
 
@@ -189,7 +191,7 @@ def _space_figure(data: FrontData) -> Any:
     first, second, third = data.objectives
     axes = (second, third, first)  # the first objective upward
     figure = go.Figure(_traces(data, axes, legend=True))
-    scene = {f"{letter}axis": _axis(name) for letter, name in zip("xyz", axes, strict=True)}
+    scene = {f"{letter}axis": _axis(name, data) for letter, name in zip("xyz", axes, strict=True)}
     figure.update_layout(height=600, scene=scene, **_LAYOUT)
     return figure
 
@@ -229,8 +231,9 @@ def _hover(point: OperatingPoint, data: FrontData) -> str:
     """All of an operating point: figures, configuration, run."""
     lines = [f"<b>trial {point.trial}</b>, decision threshold {point.decision_threshold:.4g}"]
     for name in (*data.objectives, "silent_fraction"):
-        unit = "" if name not in OBJECTIVES or name == "accuracy" else f" {OBJECTIVES[name].unit}"
-        lines.append(f"{name.replace('_', ' ')} {point.metrics[name]:.4g}{unit}")
+        plain = name not in OBJECTIVES or name == "accuracy"
+        measured = "" if plain else f" {unit(name, events=data.events)}"
+        lines.append(f"{name.replace('_', ' ')} {point.metrics[name]:.4g}{measured}")
     lines += [
         f"{html.escape(name)} = {value:.4g}"
         if isinstance(value, float)
@@ -241,9 +244,9 @@ def _hover(point: OperatingPoint, data: FrontData) -> str:
     return "<br>".join([*lines, f"run {run_id}"] if run_id else lines)
 
 
-def _axis(name: str) -> dict[str, Any]:
+def _axis(name: str, data: FrontData) -> dict[str, Any]:
     kind = "log" if OBJECTIVES[name].log else "linear"
-    return {"title": {"text": axis_title(name)}, "type": kind}
+    return {"title": {"text": axis_title(name, data)}, "type": kind}
 
 
 _LAYOUT: Mapping[str, Any] = {

@@ -26,7 +26,6 @@ _FORMATS: Mapping[str, str] = {
 }
 _HEADS: Mapping[str, str] = {
     "decision_threshold": "threshold",
-    "latency": "latency/steps",
     "energy": "energy/nJ",
     "silent_fraction": "silent",
 }
@@ -43,7 +42,7 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right", no_wrap=True)
     for name in _FORMATS:
-        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
+        table.add_column(_head(name, config.unit("latency")), justify="right", no_wrap=True)
     table.add_column("parameters", style="dim")
     for point in shown:
         figures = {"decision_threshold": point.decision_threshold, **point.metrics}
@@ -66,7 +65,7 @@ def front_scatter(
         return
     marks = [(point.metrics[x], point.metrics["accuracy"]) for point in points]
     series = [Series("●", marks)]
-    yield from scatter(series, f"{x}/{OBJECTIVES[x].unit}", "accuracy", height=height)
+    yield from scatter(series, f"{x}/{study.config.unit(x)}", "accuracy", height=height)
     yield ""
 
 
@@ -81,11 +80,17 @@ def curve_table(curve: DecisionCurve) -> Table:
     """A decision curve as a table, one row a decision threshold."""
     table = Table(box=None, pad_edge=False)
     for name in _FORMATS:
-        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
+        table.add_column(_head(name, OBJECTIVES["latency"].unit), justify="right", no_wrap=True)
     for row in curve.rows():
         cells = [form.format(row[name]) for name, form in _FORMATS.items()]
         table.add_row(*(["readout", *cells[1:]] if row["kind"] == "readout" else cells))
     return table
+
+
+def _head(name: str, latency_unit: str) -> str:
+    """Head of a column; ``steps`` leaves more room than ``timesteps``."""
+    short = latency_unit.replace("timesteps", "steps")
+    return f"latency/{short}" if name == "latency" else _HEADS.get(name, name)
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[RenderableType]:

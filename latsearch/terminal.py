@@ -213,7 +213,7 @@ def _curve_words(record: TrialRecord, config: StudyConfig) -> str:
         return "no report yet"
     objectives = tuple(config.objectives)
     row = knee_row(curve, objectives, config.constraints)
-    words = f"{curve.accuracy[row]:.1%} at {curve.latency[row]:.2f} steps"
+    words = f"{curve.accuracy[row]:.1%} at {curve.latency[row]:.2f} {config.unit('latency')}"
     if not best_rows(curve, objectives, config.constraints):
         words += ", breaks a constraint"
     return words

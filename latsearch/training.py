@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latsearch.config.energy import EnergyProfile
+from latsearch.config.events import EVENT_ENCODER
 from latsearch.config.trial import TrialConfig
 from latsearch.data.splits import Splits
 from latsearch.errors import LatsearchError
@@ -25,6 +26,7 @@ from latsearch.snn.checkpoint import (
     read_state,
     write_checkpoint,
 )
+from latsearch.snn.frames import augment_frames
 from latsearch.snn.images import Normalization, as_tensor, augment
 from latsearch.snn.losses import LossRule, decision_loss
 from latsearch.snn.optimization import (
@@ -74,7 +76,12 @@ class Trainer:
         self.epoch = 0
         self.trial = trial
         self.device = torch.device(device)
-        self._splits = splits
+        if splits.events != (trial.network.encoder == EVENT_ENCODER):
+            raise TrainingError(
+                f"network.encoder = {trial.network.encoder} does not take {splits.name}: "
+                f"{EVENT_ENCODER} is for recordings of events, the others are for images"
+            )
+        self._splits = splits = splits.at(trial.network.timesteps)
         self._seed = seed
         self._profile = profile
         self._autocast = autocast_type(trial.train.precision, self.device)
@@ -132,6 +139,7 @@ class Trainer:
             dataset=splits.name,
             epoch=self.epoch,
             seed=self._seed,
+            duration_ms=splits.duration_ms,
         )
         state = {"optimizer": self._optimizer.state_dict()}
         write_checkpoint(folder, info, self.network.state_dict(), state)
@@ -173,13 +181,26 @@ class Trainer:
         generator = epoch_generator(self._seed, self.epoch)
         order = torch.randperm(len(self._labels), generator=generator).to(self.device)
         for index in torch.split(order, train.batch_size)[: self.steps_an_epoch]:
-            images = augment(
-                self._images[index],
+            images = self._augmented(self._images[index], generator)
+            yield self._normalize(images), self._labels[index]
+
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images, or event frames, changed at random."""
+        train = self.trial.train
+        if self._splits.events:
+            return augment_frames(
+                images,
                 generator,
                 crop_padding=train.crop_padding,
                 horizontal_flip=train.horizontal_flip,
+                event_drop=train.event_drop,
             )
-            yield self._normalize(images), self._labels[index]
+        return augment(
+            images,
+            generator,
+            crop_padding=train.crop_padding,
+            horizontal_flip=train.horizontal_flip,
+        )
 
     def _train(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Train on the batches; their mean loss, gradient norm and weights over time."""
@@ -231,7 +252,9 @@ class Trainer:
             self.network, images, self._normalize, self._profile, autocast=self._autocast
         )
         try:
-            curve = measurement.curve(self._splits.validation.labels[: len(images)])
+            validation = self._splits.validation
+            ends = None if validation.bin_ends is None else validation.bin_ends[: len(images)]
+            curve = measurement.curve(validation.labels[: len(images)], ends)
         except ValueError as error:
             raise TrainingError(
                 f"{error} after epoch {self.epoch}: try a lower train.lr than "

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from latsearch.config.space import Condition, Parameter, Space, Value, applies_where, sections
 from latsearch.config.study import DataConfig, StoppingConfig, StudyConfig
-from latsearch.config.text import either, plain
+from latsearch.config.text import either, plain, shown
 
 _ALWAYS = ("network.family", "network.timesteps", "train.epochs", "train.batch_size")
 _MOST_CASES = 10_000  # combinations of the conditions' values that are counted one by one
@@ -121,6 +121,9 @@ def _data(data: DataConfig) -> str:
     text += f" for validation, split seed {data.split_seed}"
     if data.train_samples is not None:
         text += f"; {data.train_samples} of the others to train on"
+    if data.events is not None:
+        given = data.events.model_dump(exclude_defaults=True)
+        text += "; events: " + ", ".join(f"{name} {shown(value)}" for name, value in given.items())
     return text if data.root is None else f"{text}; in {data.root}"
 
 

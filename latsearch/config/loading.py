@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from latsearch.config.events import with_event_encoder
 from latsearch.config.presets import with_preset
 from latsearch.config.strict_yaml import Lines, read_yaml
 from latsearch.config.study import StudyConfig
@@ -52,7 +53,8 @@ def parse_study(text: str, file: str = "<study>") -> StudyConfig:
         raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
     try:
         # Through JSON: strict about types there, yet lists may become tuples.
-        study = StudyConfig.model_validate_json(json.dumps(with_preset(data)))
+        raw = with_event_encoder(with_preset(data))
+        study = StudyConfig.model_validate_json(json.dumps(raw))
         # What the YAML's own faults left out may be what a contradiction is about.
         found = [] if faults else list(study.faults())
     except ValidationError as error:

@@ -156,6 +156,13 @@ class Space:
         parameter = next(p for p in self.parameters if p.name == name)
         return parameter.choices if parameter.kind == "categorical" else None
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """All values that a field of whole numbers can take, rising."""
+        parameter = next((p for p in self.parameters if p.name == name), None)
+        if parameter is None:
+            return (int(self.fixed[name] or 0),)
+        return tuple(n for n in range(int(self.largest(name)) + 1) if parameter.has(n))
+
     def largest(self, name: str) -> float:
         """The largest number that a field can take where it is searched or fixed."""
         domain = self.domain(name)

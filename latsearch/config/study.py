@@ -18,12 +18,13 @@ from pydantic import (
 
 from latsearch.config.checks import space_faults
 from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
+from latsearch.config.events import EVENT_DATASETS, EVENT_ENCODER, EventsConfig
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
 from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
 from latsearch.config.text import plain, shown
-from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction
+from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction, unit
 
 if TYPE_CHECKING:  # the models themselves are made at run time
     from latsearch.config.forms import Section as NetworkSection
@@ -201,6 +202,11 @@ class DataConfig(Model):
         "only with --allow-code",
     )
 
+    events: EventsConfig | None = Field(
+        default=None,
+        description="how recordings become frames, for event data alone; null: as usual",
+    )
+
     @model_validator(mode="after")
     def _check_function(self) -> DataConfig:
         if self.name == "custom" and self.function is None:
@@ -208,6 +214,15 @@ class DataConfig(Model):
         if self.name != "custom" and self.function is not None:
             raise ValueError(f"a function is for name: custom, not for {self.name}")
         return self
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What contradicts itself, as (path, message)."""
+        if self.events is None:
+            return
+        if self.name not in EVENT_DATASETS:
+            yield "events", f"is given, but {self.name} is a data set of images; leave it out"
+        elif self.name != "event-folder" and (self.events.width or self.events.height):
+            yield "events", f"width and height are known of {self.name}; leave them out"
 
 
 class Bound(Model):
@@ -383,8 +398,19 @@ class StudyConfig(Model):
         """The flat search space."""
         return Space.of(self.network, self.train)
 
+    @property
+    def events(self) -> bool:
+        """Whether the data are recordings of events, not images."""
+        return self.data.name in EVENT_DATASETS
+
+    def unit(self, objective: str) -> str:
+        """Unit of an objective's figures in this study."""
+        return unit(objective, events=self.events)
+
     def faults(self) -> Iterator[tuple[str, str]]:
         """What contradicts itself across sections, as (path, message)."""
+        yield from ((f"data.{path}", message) for path, message in self.data.faults())
+        yield from self._event_faults()
         for name, direction in self.objectives.items():
             if direction != OBJECTIVES[name].direction:
                 yield (
@@ -425,6 +451,24 @@ class StudyConfig(Model):
                 f"{self.search.trials} trials, but nothing is searched: give a field "
                 "{low: …, high: …} or {choices: […]}, or set trials to 1",
             )
+
+    def _event_faults(self) -> Iterator[tuple[str, str]]:
+        """What does not go with recordings, or with images."""
+        encoders = self.space.domain("network.encoder") or ()
+        if self.events and any(encoder != EVENT_ENCODER for encoder in encoders):
+            yield (
+                "network.encoder",
+                f"{self.data.name} has its own time, which only the encoder {EVENT_ENCODER} takes; "
+                "leave it out",
+            )
+        if not self.events and EVENT_ENCODER in encoders:
+            yield (
+                "network.encoder",
+                f"{EVENT_ENCODER} takes recordings of events, but {self.data.name} is a data set "
+                "of images",
+            )
+        if not self.events and self.space.fixed.get("train.event_drop") != 0:
+            yield "train.event_drop", f"{self.data.name} is a data set of images; leave it out"
 
     def identity(self) -> Mapping[str, Any]:
         """What may not change while a study goes on; where a machine keeps the data may."""

@@ -259,6 +259,10 @@ class TrainConfig:
         int, _doc("pixels by which training images are shifted at random", ge=0, le=64)
     ] = 0
     horizontal_flip: Annotated[bool, _doc("mirror training images at random")] = False
+    event_drop: Annotated[
+        float,
+        _doc("share of the events of a training recording that are lost at random", ge=0, lt=1),
+    ] = 0.0
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
         _doc("auto: bf16 autocast where the device is faster with it"),

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from latsearch.config import DataConfig
+from latsearch.data.splits import Progress as Progress
 from latsearch.data.splits import Splits
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being prepared, and how much of it is done, out of how much."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latsearch.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being prepared, and how much of it is done, out of how much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,13 @@ class Samples:
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """The samples' pixels ``[N, ...]``: a copy where they are rows of a larger array."""
+        """The samples' pixels ``[N, ...]``: a copy where they are rows of a larger array.
+
+        Raises:
+            DataError: these are recordings that were not binned to frames yet.
+        """
+        if len(self) and not len(self.pixels):
+            raise DataError("recordings have no frames before `splits.at(timesteps)`")
         return self.pixels if self.rows is None else self.pixels[self.rows]
 
     @property
@@ -67,6 +78,19 @@ class Samples:
         return Samples(self.pixels, self.labels[indices], rows, ends)
 
 
+class Binned(Protocol):
+    """Makes splits of event frames."""
+
+    def __call__(self, timesteps: int) -> Splits:
+        """The splits with T frames a recording."""
+
+    def without_test(self) -> Binned:
+        """The same, of splits as a search may see them."""
+
+    def prepare(self, timesteps: Collection[int], progress: Progress | None = None) -> None:
+        """Make the frames of these T ready for every process of this machine."""
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """A data set's disjoint splits.
@@ -81,6 +105,7 @@ class Splits:
         std: their standard deviation by channel, on the scale 0..1.
         binned: makes the splits with T frames a recording, for event data; None for images.
         recipe: makes these splits anew on a machine that does not have the files they are in.
+        duration_ms: milliseconds of a recording that the frames cover; None for images.
     """
 
     name: str
@@ -90,8 +115,9 @@ class Splits:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    binned: Callable[[int], Splits] | None = None
+    binned: Binned | None = None
     recipe: Callable[[], Splits] | None = None
+    duration_ms: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled so that another machine can open or make the files that the pixels are in."""
@@ -120,7 +146,7 @@ class Splits:
         return replace(
             self,
             test=None,
-            binned=self.binned and partial(_binned_without_test, self.binned),
+            binned=self.binned and self.binned.without_test(),
             recipe=self.recipe and partial(_made_without_test, self.recipe),
         )
 
@@ -150,10 +176,6 @@ def _reopened(values: bytes, recipe: Callable[[], Splits]) -> Splits:
         return Splits(*pickle.loads(values))
     except _NoSuchFile:
         return recipe()
-
-
-def _binned_without_test(binned: Callable[[int], Splits], timesteps: int) -> Splits:
-    return binned(timesteps).without_test()
 
 
 def _made_without_test(recipe: Callable[[], Splits]) -> Splits:

@@ -27,16 +27,33 @@ def split(config: DataConfig, train: Samples, test: Samples, classes: int) -> Sp
     Raises:
         DataError: a part would be empty, or too small for a sample of every class.
     """
-    held = _validation_count(config, len(train), classes)
-    validation = stratified(train.labels, held, (config.split_seed, _VALIDATION))
-    rest = np.setdiff1d(np.arange(len(train)), validation)
-    if config.train_samples is not None:
-        _check_subset(config.train_samples, len(rest), classes)
-        seed = (config.split_seed, _SUBSET)
-        rest = rest[stratified(train.labels[rest], config.train_samples, seed)]
+    rest, validation = split_rows(config, train.labels, classes)
     used = train.take(rest)
     mean, std = statistics(used)
     return Splits(config.name, used, train.take(validation), test, classes, mean, std)
+
+
+def split_rows(
+    config: DataConfig, labels: NDArray[np.int64], classes: int
+) -> tuple[Indices, Indices]:
+    """Which of a data set's training samples to train on, and which to validate on.
+
+    Args:
+        config: how to split them.
+        labels: ``[N]``, of all training samples.
+        classes: number of classes.
+
+    Raises:
+        DataError: a part would be empty, or too small for a sample of every class.
+    """
+    held = _validation_count(config, len(labels), classes)
+    validation = stratified(labels, held, (config.split_seed, _VALIDATION))
+    rest = np.setdiff1d(np.arange(len(labels)), validation)
+    if config.train_samples is not None:
+        _check_subset(config.train_samples, len(rest), classes)
+        seed = (config.split_seed, _SUBSET)
+        rest = rest[stratified(labels[rest], config.train_samples, seed)]
+    return rest, validation
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: tuple[int, ...]) -> Indices:

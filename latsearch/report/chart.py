@@ -48,13 +48,13 @@ class Chart:
         return {key: _plain(value) for key, value in plain.items()}
 
 
-def axis(name: str, values: Iterable[float]) -> Json:
+def axis(name: str, values: Iterable[float], unit: str = "") -> Json:
     """The axis of an objective, with its unit and scale, for the values to be drawn."""
     if name == "accuracy":
         return {"title": {"text": "accuracy"}, "type": "linear", "tickformat": ".1~%"}
     objective = OBJECTIVES[name]
     there = [value for value in values if math.isfinite(value) and value > 0]
-    title = {"text": f"{name} / {objective.unit}"}
+    title = {"text": f"{name} / {unit}"}
     if objective.log and there:
         return {"title": title, **log_scale(min(there), max(there))}
     return {"title": title, "type": "linear", "tickformat": ""}

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from latsearch.objectives import OBJECTIVES, READOUT, OperatingPoint
+from latsearch.objectives import READOUT, OperatingPoint
 from latsearch.plots import FRONT_COLOR
 from latsearch.report.chart import COLORS, QUIET, Chart, Json, axis, line_style
 from latsearch.report.content import Content
@@ -36,7 +36,7 @@ def _front_chart(content: Content, x: str) -> Chart:
     traces[0]["text"] = [_short_hover(point) for point in others]
     traces[1]["text"] = [_hover(point, content) for point in content.front]
     traces[2] |= {"showlegend": False, "hoverinfo": "skip", "hovertemplate": ""}
-    xaxis = axis(x, [*traces[0]["x"], *traces[1]["x"]])
+    xaxis = axis(x, [*traces[0]["x"], *traces[1]["x"]], content.config.unit(x))
     layout = {"xaxis": xaxis, "yaxis": axis("accuracy", ()), "hovermode": "closest"}
     return Chart(f"front-{x}", f"accuracy over {x}", traces, layout)
 
@@ -66,7 +66,7 @@ def _hover(point: OperatingPoint, content: Content) -> str:
         f"decision threshold {figure('decision_threshold', point.decision_threshold)}",
         f"accuracy {figure('accuracy', accuracy)} ± {100 * content.error(accuracy):.2f} %",
         *(
-            f"{name} {figure(name, point.metrics[name])} {OBJECTIVES[name].unit}"
+            f"{name} {figure(name, point.metrics[name])} {content.config.unit(name)}"
             for name in ("latency", "energy")
         ),
         f"silent {figure('silent_fraction', point.metrics['silent_fraction'])}",
@@ -109,7 +109,11 @@ def curve_chart(content: Content) -> Chart:
         "curves",
         "decision curves: accuracy over mean latency",
         traces,
-        {"xaxis": axis("latency", ()), "yaxis": axis("accuracy", ()), "hovermode": "closest"},
+        {
+            "xaxis": axis("latency", (), content.config.unit("latency")),
+            "yaxis": axis("accuracy", ()),
+            "hovermode": "closest",
+        },
     )
 
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from latsearch import __version__
 from latsearch.config import PROFILES
-from latsearch.objectives import OBJECTIVES, OperatingPoint
+from latsearch.objectives import OperatingPoint
 from latsearch.plots import FrontData
 from latsearch.report.chart import Chart
 from latsearch.report.content import Content
@@ -113,6 +113,7 @@ def front_data(content: Content) -> FrontData:
         front=content.front,
         dominated=np.array(values, dtype=np.float64).reshape(shape),
         trials=[point.trial for point in content.points],
+        events=content.config.events,
     )
 
 
@@ -168,7 +169,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         if number:
             trials += f", {number} {state}"
     at = ", ".join(
-        f"{name} {value:.4g}{'' if name == 'accuracy' else ' ' + OBJECTIVES[name].unit}"
+        f"{name} {value:.4g}{'' if name == 'accuracy' else ' ' + config.unit(name)}"
         for name, value in content.reference.items()
     )
     log = "; energy on a log10 scale" if "energy" in content.reference else ""

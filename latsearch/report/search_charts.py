@@ -148,6 +148,7 @@ def _slice(content: Content, parameter: Parameter, index: int, step: int) -> Cha
     knees = [knee for knee in content.knees[::step] if name in knee.params]
     colors = [FRONT_COLOR if knee.trial in members else _OFF_FRONT for knee in knees]
     values = {goal: [knee.metrics[goal] for knee in knees] for goal in content.objectives}
+    unit = content.config.unit
     traces = [
         {
             "type": "scatter",
@@ -165,13 +166,15 @@ def _slice(content: Content, parameter: Parameter, index: int, step: int) -> Cha
     views = {
         objective: {
             "visible": [other == objective for other in content.objectives],
-            "layout": {"yaxis": axis(objective, values[objective])},
+            "layout": {"yaxis": axis(objective, values[objective], unit(objective))},
         }
         for objective in content.objectives
     }
     layout = {
         "xaxis": {"title": {"text": html.escape(name)}, **_parameter_scale(parameter)},
-        "yaxis": axis(content.objectives[0], values[content.objectives[0]]),
+        "yaxis": axis(
+            content.objectives[0], values[content.objectives[0]], unit(content.objectives[0])
+        ),
         "showlegend": False,
         "hovermode": "closest",
         "height": 260,

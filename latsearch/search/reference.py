@@ -17,11 +17,14 @@ _DRAWS = 16  # of the unordered choices, for each family
 def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
     """Accuracy of guessing, latency T of the longest network, energy of the densest one.
 
+    Latencies of event data are in milliseconds of recording, the longest of which is all of it.
+
     Raises:
         UserError: no network of the space can be built for these images.
     """
     # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
-    latency = max(config.space.largest("network.timesteps"), 2.0)
+    steps = max(config.space.largest("network.timesteps"), 2.0)
+    latency = steps if splits.duration_ms is None else splits.duration_ms
     worst = {
         "accuracy": 1 / splits.classes,
         "latency": latency,

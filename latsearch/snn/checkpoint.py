@@ -39,13 +39,14 @@ class CheckpointInfo:
 
     Attributes:
         trial: configuration of network and training.
-        input_shape: ``(C, H, W)`` of the images.
+        input_shape: ``(C, H, W)`` of the images, ``(P, H, W)`` of event frames.
         classes: number of classes.
         mean: mean of the training pixels by channel, on the scale 0..1.
         std: their standard deviation by channel, on the scale 0..1.
         dataset: name of the data set.
         epoch: epochs trained.
         seed: seed of the training.
+        duration_ms: milliseconds of a recording that its T frames cover; None for images.
     """
 
     trial: TrialConfig
@@ -56,6 +57,7 @@ class CheckpointInfo:
     dataset: str
     epoch: int
     seed: int
+    duration_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the format's version."""

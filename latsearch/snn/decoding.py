@@ -72,6 +72,7 @@ def decision_curve(
     labels: ArrayLike,
     energy: ArrayLike | None = None,
     *,
+    bin_ends: ArrayLike | None = None,
     minimum_threshold: float | None = None,
     rule: str = FIRST_SPIKE,
 ) -> DecisionCurve:
@@ -85,6 +86,8 @@ def decision_curve(
         potentials: ``[T, B, K]``.
         labels: ``[B]`` integers.
         energy: ``[T, B]`` energy of an inference that decides at t, in nJ; None: NaN.
+        bin_ends: ``[B, T]`` end of each event frame's bin in ms of recording, in which latency is
+            then measured; None for images, whose latency is in timesteps.
         minimum_threshold: lowest threshold of a row; 0 where a spike needs a positive potential.
         rule: what must exceed the threshold, a key of `RULES`.
 
@@ -100,8 +103,13 @@ def decision_curve(
     cost = np.full((timesteps, samples), np.nan) if energy is None else _array(energy)
     if cost.shape != (timesteps, samples):
         raise ValueError(f"energy must be [{timesteps}, {samples}], got {cost.shape}")
+    times = np.broadcast_to(np.arange(1, timesteps + 1), (samples, timesteps))
+    if bin_ends is not None:
+        times = _array(bin_ends)
+    if times.shape != (samples, timesteps):
+        raise ValueError(f"bin_ends must be [{samples}, {timesteps}], got {times.shape}")
     thresholds = [*_place_thresholds(evidence.running_peak, minimum_threshold), math.inf]
-    return _measure(evidence, label, cost, thresholds, rule)
+    return _measure(evidence, label, cost, times, thresholds, rule)
 
 
 def decision_times(
@@ -230,6 +238,7 @@ def _measure(
     evidence: _Evidence,
     labels: NDArray[Any],
     energy: NDArray[Any],
+    times: NDArray[Any],
     thresholds: list[float],
     rule: str,
 ) -> DecisionCurve:
@@ -239,15 +248,16 @@ def _measure(
     for threshold in thresholds:
         decision = evidence.decide(threshold)
         correct = decision.prediction == labels
-        time = decision.decision_time
+        step = decision.decision_time - 1
+        time = times[samples, step]
         rows.append(
             (
                 threshold,
                 correct.mean(),
                 (correct & ~decision.silent).mean(),
-                time.mean(),
+                time.mean(dtype=np.float64),
                 _percentile_95(time),
-                energy[time - 1, samples].mean(dtype=np.float64),
+                energy[step, samples].mean(dtype=np.float64),
                 decision.silent.mean(),
                 decision.tie.mean(),
             )
@@ -267,10 +277,10 @@ def _measure(
     )
 
 
-def _percentile_95(times: NDArray[np.int64]) -> int:
-    """The timestep by which 95 % of the samples have decided."""
-    decided = np.cumsum(np.bincount(times))
-    return int(np.searchsorted(20 * decided, 19 * len(times)))
+def _percentile_95(times: NDArray[Any]) -> float:
+    """The time by which 95 % of the samples have decided."""
+    last = (19 * len(times) + 19) // 20 - 1  # of the fewest samples that are 95 %
+    return float(np.partition(times, last)[last])
 
 
 def _array(values: ArrayLike) -> NDArray[Any]:

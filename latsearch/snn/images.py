@@ -40,7 +40,12 @@ class Normalization:
         self._shift = (-center / spread).float().to(device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Float32 ``[B, C, H, W]`` of images in uint8 (0..255) or floats (0..1)."""
+        """Float32 of images ``[B, C, H, W]`` in uint8 (0..255) or floats (0..1).
+
+        The counts of event frames ``[B, T, P, H, W]`` are taken as they are.
+        """
+        if images.ndim == 5:
+            return images.to(torch.float32)
         scale = self._scale if images.is_floating_point() else self._scale / 255.0
         return torch.addcmul(self._shift, images.to(torch.float32), scale)
 

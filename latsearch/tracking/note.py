@@ -15,7 +15,6 @@ KEY = "mlflow.note.content"
 PICTURE = "pareto/front.png"
 _MOST_EARLIER = 10
 _MARK = "\n\n---\n*latsearch writes what is above this line; what is below is yours.*"
-_COLUMNS = ("operating point", "accuracy", "latency / steps", "energy / nJ", "silent", "parameters")
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class NoteData:
         run_ids: runs of the operating points.
         earlier: earlier studies of the experiment, newest first.
         picture: whether the parent run has the picture of the front.
+        latency_unit: unit of the points' latency.
     """
 
     experiment_id: str
@@ -41,6 +41,7 @@ class NoteData:
     run_ids: Mapping[RowKey, str]
     earlier: Sequence[str]
     picture: bool
+    latency_unit: str = "timesteps"
 
 
 def note(data: NoteData, present: str) -> str:
@@ -77,7 +78,9 @@ def _own(present: str) -> str:
 
 
 def _table(data: NoteData) -> list[str]:
-    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS)]
+    latency = f"latency / {data.latency_unit}"
+    columns = ("operating point", "accuracy", latency, "energy / nJ", "silent", "parameters")
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
     for point in data.points:
         name = point_name(point)
         run_id = data.run_ids.get((point.trial, point.row))

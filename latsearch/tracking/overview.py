@@ -83,6 +83,7 @@ class Overview:
             dominated=values,
             trials=trials,
             run_ids=run_ids,
+            events=self._study.config.events,
         )
         write_front_png(data, folder / "front.png")
         (folder / "front.html").write_text(front_page(data), encoding="utf-8")
@@ -107,6 +108,7 @@ class Overview:
             run_ids={key: point.run_id for key, point in known.points.items()},
             earlier=earlier,
             picture=bool(front) and layout.FILES in known.tags,
+            latency_unit=config.unit("latency"),
         )
 
     def _set(self, wanted: Mapping[str, str]) -> None:

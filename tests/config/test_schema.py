@@ -21,6 +21,10 @@ BAD = Path(__file__).parent / "bad"
 BEYOND = {
     "depth_beyond_stages",
     "depth_cuts_a_search",
+    "events_encoder",
+    "events_for_images",
+    "events_sensor_known",
+    "events_settings_for_images",
     "low_above_high",
     "nothing_searched",
     "searched_but_unused",

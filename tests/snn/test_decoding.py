@@ -88,6 +88,27 @@ def test_rows_are_what_deciding_at_their_threshold_gives(potentials, seed, minim
             assert row[name] == pytest.approx(value), name
 
 
+@given(potentials_of_any_shape, st.integers(0, 2**32 - 1))
+def test_latency_of_events_is_the_end_of_the_deciding_bin(potentials, seed):
+    random = np.random.default_rng(seed)
+    timesteps, batch, _ = potentials.shape
+    ends = random.integers(1, 100, (batch, timesteps)).cumsum(1).astype(np.float32)
+    labels = np.zeros(batch, dtype=int)
+    curve = decision_curve(potentials, labels, bin_ends=ends)
+    for row in curve.rows():
+        steps = decide(potentials, row["decision_threshold"]).decision_time
+        times = np.array([ends[b, t - 1] for b, t in enumerate(steps)])
+        assert row["latency"] == pytest.approx(times.mean())
+        assert row["latency_p95"] == np.quantile(times, 0.95, method="inverted_cdf")
+    in_steps = decision_curve(potentials, labels)
+    assert curve.decision_threshold.tolist() == in_steps.decision_threshold.tolist()
+
+
+def test_bins_of_another_shape_are_named():
+    with pytest.raises(ValueError, match=r"bin_ends must be \[2, 3\], got \(3, 2\)"):
+        decision_curve(np.zeros((3, 2, 4)), np.zeros(2, dtype=int), bin_ends=np.ones((3, 2)))
+
+
 @given(potentials_of_any_shape, st.sampled_from([None, 0.0]))
 def test_rows_rise_and_differ_and_end_with_the_readout(potentials, minimum):
     labels = np.arange(potentials.shape[1]) % potentials.shape[2]

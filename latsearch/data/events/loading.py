@@ -1,0 +1,310 @@
+"""Event data sets as splits: recordings now, frames once T is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from latsearch.config import DataConfig
+from latsearch.config.events import EventsConfig
+from latsearch.data.events import sources
+from latsearch.data.events.binning import Events, Sensor
+from latsearch.data.events.corruptions import corrupt
+from latsearch.data.events.download import fetch
+from latsearch.data.events.frames import Part, Reading, Rows
+from latsearch.data.events.sources import Recordings
+from latsearch.data.known import Dataset, LoadOptions
+from latsearch.data.locating import download_root, expanded, locate
+from latsearch.data.splits import Progress, Samples, Splits
+from latsearch.data.splitting import split_rows, stratified
+from latsearch.errors import DataError
+
+_TEST_SEED = (8150, 1)  # any constant: it makes the test split the same for everybody
+_US_PER_MS = 1000
+
+Open = Callable[[], Recordings]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The recordings of a data set's training or test part.
+
+    Attributes:
+        open: lists recordings.
+        recordings: what it has listed.
+        rows: which of them are of this part.
+    """
+
+    open: Open
+    recordings: Recordings
+    rows: Rows
+
+
+Listings = tuple[Listing, Listing]
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """What is particular to an event data set.
+
+    Attributes:
+        parts: lists its training and its test recordings, given its folder.
+        sensor: its sensor; None where the user says it.
+        duration_ms: milliseconds of a recording that are used where the user says nothing.
+        from_first: whether time counts from a recording's first event; else from its file's zero.
+        tonic: name of its class in tonic, which can download it; None where it cannot be had.
+    """
+
+    parts: Callable[[Path], Listings]
+    sensor: Sensor | None
+    duration_ms: float | None
+    from_first: bool = True
+    tonic: str | None = None
+
+
+def official(opener: Callable[[Path, sources.Part], Recordings], folder: Path) -> Listings:
+    """The parts of a set that comes in two."""
+    train, test = (partial(opener, folder, part) for part in ("train", "test"))
+    return _all_of(train), _all_of(test)
+
+
+def own_split(share: float, opener: Callable[[Path], Recordings], folder: Path) -> Listings:
+    """The parts of a set without a test part: a fixed, stratified ``share`` is its test part."""
+    opened: Open = partial(opener, folder)
+    recordings = opened()
+    count = round(share * len(recordings))
+    test = stratified(recordings.labels, count, _TEST_SEED)
+    train = np.setdiff1d(np.arange(len(recordings)), test)
+    return Listing(opened, recordings, train), Listing(opened, recordings, test)
+
+
+def folder_parts(folder: Path) -> Listings:
+    """The parts of a folder of the user's: ``train`` and ``test``, or a fifth as test part."""
+    train, test = folder / "train", folder / "test"
+    if not (train.is_dir() and test.is_dir()):
+        return own_split(0.2, sources.event_folder, folder)
+    if sources.class_names(train) != sources.class_names(test):
+        raise DataError(f"{train} and {test} differ in their class folders; make them the same")
+    return (
+        _all_of(partial(sources.event_folder, train)),
+        _all_of(partial(sources.event_folder, test)),
+    )
+
+
+def load_events(
+    kind: EventSet, dataset: Dataset, config: DataConfig, options: LoadOptions
+) -> Splits:
+    """Splits of an event data set, without frames yet.
+
+    Args:
+        kind: what is particular to the data set.
+        dataset: its entry in the catalogue.
+        config: where it is, how to split and how to read it.
+        options: how to load it.
+
+    Raises:
+        DataError: it is not there, cannot be read or downloaded, is not whole, or cannot be split.
+    """
+    wanted = config.events or EventsConfig()
+    reading = _reading(kind, wanted)
+    try:
+        train, test = _parts(kind, dataset, config, wanted)
+    except DataError:
+        if not options.download or kind.tonic is None:
+            raise
+        fetch(dataset.info.name, kind.tonic, download_root(config.root))
+        train, test = _parts(kind, dataset, config, wanted)
+    classes = dataset.info.classes or int(train.recordings.labels.max()) + 1
+    learn, validate = split_rows(config, train.recordings.labels[train.rows], classes)
+    used = np.union1d(learn, validate)
+    binned = EventSplits(
+        name=config.name,
+        classes=classes,
+        development=_part(f"{config.name} train", train, train.rows[used], reading),
+        train=np.searchsorted(used, learn),
+        validation=np.searchsorted(used, validate),
+        test=_part(f"{config.name} test", test, test.rows, reading),
+    )
+    return binned.without_frames()
+
+
+@dataclass(frozen=True, eq=False)
+class EventSplits:
+    """Makes splits of event frames; small when pickled, since frames are mapped from files.
+
+    Attributes:
+        name: name of the data set.
+        classes: number of classes.
+        development: the recordings for training and validation.
+        train: which of them are for training.
+        validation: which of them are for validation.
+        test: the recordings for the test; None where they were taken out.
+    """
+
+    name: str
+    classes: int
+    development: Part
+    train: Rows
+    validation: Rows
+    test: Part | None
+
+    def __call__(self, timesteps: int) -> Splits:
+        """The splits with T frames a recording.
+
+        Raises:
+            DataError: a recording cannot be used, or frames cannot be written.
+        """
+        frames = self.development.frames(timesteps)
+        train = frames.samples(self.development, timesteps, self.train)
+        validation = frames.samples(self.development, timesteps, self.validation)
+        test = None
+        if self.test is not None:
+            every = np.arange(len(self.test.rows))
+            test = self.test.frames(timesteps).samples(self.test, timesteps, every)
+        return self._splits(train, validation, test)
+
+    def without_frames(self) -> Splits:
+        """The splits before T is known: labels and shapes alone."""
+        test = self.test
+        return self._splits(
+            _recorded(self.development, self.train),
+            _recorded(self.development, self.validation),
+            None if test is None else _recorded(test, np.arange(len(test.rows))),
+        )
+
+    def without_test(self) -> EventSplits:
+        """The same, as a search may see them."""
+        return replace(self, test=None)
+
+    def prepare(self, timesteps: Collection[int], progress: Progress | None = None) -> None:
+        """Make the frames of these T ready for every process of this machine.
+
+        Raises:
+            DataError: a recording cannot be used, or frames cannot be written.
+        """
+        for part in (self.development, self.test):
+            if part is not None:
+                part.prepare(timesteps, progress)
+
+    def faults(self, timesteps: int) -> tuple[str, ...]:
+        """What is wrong with each recording that is left out."""
+        parts = [part for part in (self.development, self.test) if part is not None]
+        return tuple(fault for part in parts for fault in part.frames(timesteps).faults)
+
+    def corrupted(
+        self, part: str, timesteps: int, *, corruption: str, severity: int, seed: int = 0
+    ) -> Samples:
+        """Samples of a part whose events went through a corruption, in memory.
+
+        Args:
+            part: ``validation`` or ``test``.
+            timesteps: T.
+            corruption: ``drop``, ``noise`` or ``jitter``.
+            severity: 1, the mildest, to 5.
+            seed: of the accidents; the same for the same recording.
+
+        Raises:
+            DataError: a recording cannot be used, or the test part was taken out.
+            ValueError: there is no such corruption, severity or part.
+        """
+        chosen = self._chosen(part)
+        reading = chosen.reading
+
+        def change(index: int, events: Events) -> Events:
+            return corrupt(
+                events,
+                reading.sensor,
+                reading.duration,
+                corruption=corruption,
+                severity=severity,
+                seed=(seed, index, severity),
+            )
+
+        return chosen.changed(timesteps, change)
+
+    def _chosen(self, part: str) -> Part:
+        if part == "validation":
+            return self.development.narrowed(self.validation)
+        if part != "test":
+            raise ValueError(f"{part} is neither validation nor test")
+        if self.test is None:
+            raise DataError(f"the test part of {self.name} was taken out")
+        return self.test
+
+    def _splits(self, train: Samples, validation: Samples, test: Samples | None) -> Splits:
+        reading = self.development.reading
+        kinds = reading.sensor.polarities
+        return Splits(
+            self.name,
+            train,
+            validation,
+            test,
+            self.classes,
+            mean=(0.0,) * kinds,  # counts are taken as they are
+            std=(1.0,) * kinds,
+            binned=self,
+            duration_ms=reading.duration / _US_PER_MS,
+        )
+
+
+def _all_of(opener: Open) -> Listing:
+    recordings = opener()
+    return Listing(opener, recordings, np.arange(len(recordings)))
+
+
+def _part(title: str, listing: Listing, rows: Rows, reading: Reading) -> Part:
+    return Part.of(title, listing.open, listing.recordings, rows, reading)
+
+
+def _recorded(part: Part, indices: Rows) -> Samples:
+    """Recordings without frames: an array of none, of the frames' shape."""
+    shape = part.reading.sensor.shape(part.reading.downsample)
+    none = np.zeros((0, 1, *shape), dtype=np.uint8)
+    return Samples(none, part.labels[indices], rows=indices)
+
+
+def _parts(
+    kind: EventSet, dataset: Dataset, config: DataConfig, wanted: EventsConfig
+) -> Sequence[Listing]:
+    folder = locate(dataset, config.root) if dataset.layout else _own_folder(config)
+    listings = kind.parts(folder)
+    published = (dataset.info.train, dataset.info.test)
+    for listing, count, part in zip(listings, published, ("training", "test"), strict=True):
+        if count is not None and len(listing.rows) != count and not wanted.partial:
+            raise DataError(
+                f"{folder} has {len(listing.rows):,} {part} recordings, not the {count:,} of "
+                f"{config.name}; get the whole set, or set data.events.partial: true"
+            )
+    return listings
+
+
+def _own_folder(config: DataConfig) -> Path:
+    if config.root is None:
+        raise DataError(f"{config.name} is a folder of yours: point data.root at it")
+    folder = expanded(config.root)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; point data.root at the one with your recordings")
+    return folder
+
+
+def _reading(kind: EventSet, wanted: EventsConfig) -> Reading:
+    sensor, duration = kind.sensor, wanted.duration_ms or kind.duration_ms
+    if sensor is None:
+        if wanted.width is None or wanted.height is None or duration is None:
+            raise DataError(
+                "event-folder needs to know your sensor and how long to look: give "
+                "data.events: {width: …, height: …, duration_ms: …}"
+            )
+        sensor = Sensor(wanted.width, wanted.height)
+    assert duration is not None
+    return Reading(
+        sensor,
+        max(1, round(duration * _US_PER_MS)),
+        wanted.downsample,
+        kind.from_first,
+        wanted.skip_faulty,
+    )
