@@ -51,8 +51,3 @@ class EventsConfig(Model):
     partial: bool = Field(
         default=False, description="accept fewer recordings than the data set was published with"
     )
-    skip_faulty: bool = Field(
-        default=False,
-        description="leave out recordings that are damaged or empty, and say how many; else the "
-        "first one is an error",
-    )

@@ -194,7 +194,7 @@ class DataConfig(Model):
     unreadable: Literal["fail", "skip"] = Field(
         default="fail",
         description="image-folder: whether unreadable files and empty class folders are an error, "
-        "or are left out and counted",
+        "or are left out and counted; recordings of events: likewise damaged and empty ones",
     )
     function: Annotated[str, AfterValidator(_function)] | None = Field(
         default=None,

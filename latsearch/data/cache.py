@@ -116,6 +116,11 @@ class Builder:
             file.close()
 
 
+def find(label: str, key: str) -> Entry | None:
+    """The entry of a key, if it is there."""
+    return _opened(_folder(label, key))
+
+
 def cached(label: str, key: str, build: Callable[[Builder], None]) -> Entry:
     """The entry of a key, built now if it is not there.
 
@@ -127,7 +132,7 @@ def cached(label: str, key: str, build: Callable[[Builder], None]) -> Entry:
     Raises:
         DataError: the cache cannot be written to, or what `build` raises.
     """
-    folder = cache_root() / f"{label}-{key[:24]}"
+    folder = _folder(label, key)
     entry = _opened(folder)
     if entry is not None:
         return entry
@@ -146,6 +151,10 @@ def cached(label: str, key: str, build: Callable[[Builder], None]) -> Entry:
         ) from None
     assert entry is not None
     return entry
+
+
+def _folder(label: str, key: str) -> Path:
+    return cache_root() / f"{label}-{key[:24]}"
 
 
 def _opened(folder: Path) -> Entry | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latsearch.data.cache import CACHE_VARIABLE, Builder, Entry, cache_root, cached, find
 from latsearch.data.events.binning import Events, Grid, Sensor
-from latsearch.data.events.keeping import cache_root, digest, fingerprint, prepared
 from latsearch.data.events.sources import RecordingError, Recordings
+from latsearch.data.fingerprint import digest, fingerprint
 from latsearch.data.splits import Progress, Samples
 from latsearch.errors import DataError
 
@@ -74,9 +74,11 @@ class Part:
         recordings: Recordings,
         rows: Rows,
         reading: Reading,
+        progress: Progress | None = None,
     ) -> Part:
         """The recordings at ``rows`` of what ``reopen`` has listed."""
-        files = fingerprint(dict.fromkeys(recordings.files[row] for row in rows))
+        used = list(dict.fromkeys(recordings.files[row] for row in rows))
+        files = fingerprint(used, recordings.folder, title, progress)
         return cls(title, reopen, recordings.labels[rows], rows, files, reading)
 
     def narrowed(self, indices: Rows) -> Part:
@@ -95,9 +97,7 @@ class Part:
                 events = recordings.read(int(row), reading.sensor, from_first=reading.from_first)
             except RecordingError as error:
                 if not reading.skip_faulty:
-                    raise RecordingError(
-                        f"{error}, or leave such recordings out with data.events.skip_faulty: true"
-                    ) from None
+                    raise RecordingError(f"{error}, or set data.unreadable to skip") from None
                 yield index, error
             else:
                 yield index, events
@@ -108,13 +108,10 @@ class Part:
         Raises:
             DataError: a recording cannot be used, or the cache not be written to.
         """
-        folders = {self._folder(steps): self.reading.grid(steps) for steps in timesteps}
-
-        def build(aside: Mapping[Path, Path]) -> None:
-            self._build({part: folders[folder] for folder, part in aside.items()}, progress)
-
-        largest = max(np.prod(grid.shape) for grid in folders.values())
-        prepared(folders, build, needed=int(largest) * len(self.rows))
+        missing = [t for t in sorted(set(timesteps)) if find(self._label(t), self._key(t)) is None]
+        if missing:
+            self._check_room(missing)
+            self._build(missing, {}, progress)
 
     def frames(self, timesteps: int) -> Frames:
         """The frames of T timesteps, mapped into memory.
@@ -122,8 +119,12 @@ class Part:
         Raises:
             DataError: they had to be made and could not.
         """
-        self.prepare([timesteps])
-        return Frames.open(self._folder(timesteps))
+        label, key = self._label(timesteps), self._key(timesteps)
+        entry = find(label, key)
+        if entry is None:
+            self._check_room([timesteps])
+            entry = cached(label, key, lambda builder: self._fill({timesteps: builder}, None))
+        return Frames.of(entry)
 
     def changed(self, timesteps: int, change: Change) -> Samples:
         """Frames of recordings whose events were changed, in memory.
@@ -148,45 +149,71 @@ class Part:
             bin_ends=np.tile(grid.bin_ends(), (len(kept), 1)),
         )
 
-    def _folder(self, timesteps: int) -> Path:
+    def _label(self, timesteps: int) -> str:
+        return f"{self.title.replace(' ', '-')}-T{timesteps}"
+
+    def _key(self, timesteps: int) -> str:
         reading = self.reading
-        facts = [
+        return digest(
             _FORMAT,
             self.files,
-            digest([self.rows.tolist(), self.labels.tolist()]),
+            self.rows.tolist(),
+            self.labels.tolist(),
             [reading.sensor.width, reading.sensor.height, reading.sensor.polarities],
             [reading.duration, reading.downsample, reading.from_first, reading.skip_faulty],
             timesteps,
-        ]
-        name = f"{self.title.replace(' ', '-')}-T{timesteps}-{digest(facts)}"
-        return cache_root() / "events" / name
+        )
 
-    def _build(self, grids: Mapping[Path, Grid], progress: Progress | None) -> None:
-        """Write the frames of every grid into its folder."""
-        count = len(self.rows)
-        arrays = [
-            np.lib.format.open_memmap(
-                folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, *grid.shape)
-            )
-            for folder, grid in grids.items()
-        ]
+    def _build(
+        self, missing: Sequence[int], builders: Mapping[int, Builder], progress: Progress | None
+    ) -> None:
+        """Open an entry of the cache for each T, one within the other, then fill them together.
+
+        Where another process has made one meanwhile, those within it are left to be made when
+        they are wanted.
+        """
+        if not missing:
+            self._fill(builders, progress)
+            return
+        first, *others = missing
+        cached(
+            self._label(first),
+            self._key(first),
+            lambda builder: self._build(others, {**builders, first: builder}, progress),
+        )
+
+    def _fill(self, builders: Mapping[int, Builder], progress: Progress | None) -> None:
+        """Write the frames of every T into its entry."""
+        grids = {timesteps: self.reading.grid(timesteps) for timesteps in builders}
         kept: list[int] = []
         faults: list[str] = []
         for index, events in self.read():
             if isinstance(events, Events):
-                for array, grid in zip(arrays, grids.values(), strict=True):
-                    array[len(kept)] = grid.frames(events)
+                for timesteps, builder in builders.items():
+                    builder.append("frames", grids[timesteps].frames(events)[None])
                 kept.append(index)
             else:
                 faults.append(str(events))
-            if progress and (index % _TOLD_EVERY == 0 or index == count - 1):
-                progress(f"frames of {self.title}", index + 1, count)
+            if progress and (index % _TOLD_EVERY == 0 or index == len(self.rows) - 1):
+                progress(f"{self.title}: frames", index + 1, len(self.rows))
         if not kept:
             raise DataError(f"{self.title} has no recording that can be used: {faults[0]}")
-        for array, folder in zip(arrays, grids, strict=True):
-            array.flush()
-            np.save(folder / "kept.npy", np.array(kept, dtype=np.int64))
-            (folder / "faults.json").write_text(json.dumps(faults))
+        for builder in builders.values():
+            builder.append("kept", np.array(kept, dtype=np.int64))
+            builder.meta["faults"] = faults
+
+    def _check_room(self, timesteps: Sequence[int]) -> None:
+        """Refuse at once what the disk has no room for."""
+        pixels = sum(int(np.prod(self.reading.grid(each).shape)) for each in timesteps)
+        root = cache_root()
+        there = next(place for place in (root, *root.parents) if place.is_dir())
+        free, needed = shutil.disk_usage(there).free, pixels * len(self.rows)
+        if needed > free:
+            raise DataError(
+                f"{there} has {free / 1e9:.1f} GB free, but the frames of {self.title} take "
+                f"{needed / 1e9:.1f} GB; point {CACHE_VARIABLE} at a folder with room, or set "
+                "data.events.downsample"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,15 +231,9 @@ class Frames:
     faults: tuple[str, ...]
 
     @classmethod
-    def open(cls, folder: Path) -> Frames:
-        """Map the frames in a folder of the cache into memory."""
-        try:
-            pixels = np.load(folder / "frames.npy", mmap_mode="r")
-            kept = np.load(folder / "kept.npy")
-            faults = tuple(json.loads((folder / "faults.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{folder} is damaged ({error}); delete it") from None
-        return cls(pixels[: len(kept)], kept, faults)
+    def of(cls, entry: Entry) -> Frames:
+        """The frames in an entry of the cache."""
+        return cls(entry.array("frames"), entry.array("kept"), tuple(entry.meta["faults"]))
 
     def samples(self, part: Part, timesteps: int, indices: Rows) -> Samples:
         """The samples at those indices of the part that can be used."""

@@ -110,7 +110,7 @@ def load_events(
         DataError: it is not there, cannot be read or downloaded, is not whole, or cannot be split.
     """
     wanted = config.events or EventsConfig()
-    reading = _reading(kind, wanted)
+    reading = _reading(kind, wanted, skip=config.unreadable == "skip")
     try:
         train, test = _parts(kind, dataset, config, wanted)
     except DataError:
@@ -121,13 +121,19 @@ def load_events(
     classes = dataset.info.classes or int(train.recordings.labels.max()) + 1
     learn, validate = split_rows(config, train.recordings.labels[train.rows], classes)
     used = np.union1d(learn, validate)
+
+    def part(title: str, listing: Listing, rows: Rows) -> Part:
+        title = f"{config.name} {title}"
+        opened, recordings = listing.open, listing.recordings
+        return Part.of(title, opened, recordings, rows, reading, options.progress)
+
     binned = EventSplits(
         name=config.name,
         classes=classes,
-        development=_part(f"{config.name} train", train, train.rows[used], reading),
+        development=part("train", train, train.rows[used]),
         train=np.searchsorted(used, learn),
         validation=np.searchsorted(used, validate),
-        test=_part(f"{config.name} test", test, test.rows, reading),
+        test=part("test", test, test.rows),
     )
     return binned.without_frames()
 
@@ -256,10 +262,6 @@ def _all_of(opener: Open) -> Listing:
     return Listing(opener, recordings, np.arange(len(recordings)))
 
 
-def _part(title: str, listing: Listing, rows: Rows, reading: Reading) -> Part:
-    return Part.of(title, listing.open, listing.recordings, rows, reading)
-
-
 def _recorded(part: Part, indices: Rows) -> Samples:
     """Recordings without frames: an array of none, of the frames' shape."""
     shape = part.reading.sensor.shape(part.reading.downsample)
@@ -291,7 +293,7 @@ def _own_folder(config: DataConfig) -> Path:
     return folder
 
 
-def _reading(kind: EventSet, wanted: EventsConfig) -> Reading:
+def _reading(kind: EventSet, wanted: EventsConfig, *, skip: bool) -> Reading:
     sensor, duration = kind.sensor, wanted.duration_ms or kind.duration_ms
     if sensor is None:
         if wanted.width is None or wanted.height is None or duration is None:
@@ -306,5 +308,5 @@ def _reading(kind: EventSet, wanted: EventsConfig) -> Reading:
         max(1, round(duration * _US_PER_MS)),
         wanted.downsample,
         kind.from_first,
-        wanted.skip_faulty,
+        skip,
     )

@@ -36,11 +36,13 @@ class Recordings:
     """The recordings of one part of a data set, none of them read yet.
 
     Attributes:
+        folder: what they are all below.
         files: the file of each recording; several may share one.
         labels: ``[N]`` int64.
         decode: the events of a recording by its index, as its file has them.
     """
 
+    folder: Path
     files: tuple[Path, ...]
     labels: Integers
     decode: Callable[[int], Events]
@@ -208,13 +210,14 @@ def _recordings(
     if not len(files):
         raise DataError(f"{where} holds no recordings; replace it")
     found = np.asarray(labels, dtype=np.int64)
+    folder = where if where.is_dir() else where.parent
     wrong = np.flatnonzero((found < 0) | (found >= (classes or found.max() + 1)))
     if len(wrong):
         raise DataError(
             f"{files[wrong[0]]}: recording {wrong[0]} has the label {found[wrong[0]]}, not one of "
             f"0..{(classes or 1) - 1}; replace it"
         )
-    return Recordings(tuple(files), found, decode)
+    return Recordings(folder, tuple(files), found, decode)
 
 
 def _opened(loader: Any, folder: Path, **options: Any) -> Any:

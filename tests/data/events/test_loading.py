@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from latsearch.config import DataConfig
-from latsearch.config.events import EventsConfig
 from latsearch.data import Splits, load
 from latsearch.data.events.binning import Events, Grid, Sensor
 from latsearch.data.events.loading import EventSplits
@@ -36,8 +35,16 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(name: str, root: Path, validation: float = 0.5, **options: object) -> DataConfig:
-    wanted = EventsConfig(**{"partial": True, **options})  # type: ignore[arg-type]
-    return DataConfig(name=name, root=str(root), validation=validation, events=wanted)  # type: ignore[arg-type]
+    unreadable = options.pop("unreadable", "fail")
+    return DataConfig.model_validate(
+        {
+            "name": name,
+            "root": str(root),
+            "validation": validation,
+            "unreadable": unreadable,
+            "events": {"partial": True, **options},
+        }
+    )
 
 
 def every(splits: Splits) -> list[tuple[bytes, int]]:
@@ -206,7 +213,7 @@ def test_frames_are_made_once_and_in_one_pass(
     told: list[tuple[str, int, int]] = []
     assert unbinned.binned is not None
     unbinned.binned.prepare([2, 4], lambda *each: told.append(each))
-    assert told[-1] == ("frames of nmnist train", 30, 30)
+    assert told[-1] == ("nmnist train: frames", 30, 30)
     reads: list[Path] = []
     monkeypatch.setattr("latsearch.data.events.sources._check", lambda *_: reads.append(folder))
     assert unbinned.at(2).train.images.any()
@@ -241,10 +248,7 @@ def test_a_killed_preparation_is_started_anew(
     assert unbinned.binned is not None
     with pytest.raises(KeyboardInterrupt):
         unbinned.binned.prepare([2], interrupt)
-    assert not list((tmp_path / "cache" / "events").glob("*T2*"))
-    # what a killed process leaves: a folder with half of its files
-    half = tmp_path / "cache" / "events" / ".left.part"
-    half.mkdir()
+    assert not [entry for entry in (tmp_path / "cache").glob("*-T2-*") if entry.is_dir()]
     assert unbinned.at(2).train.images.any()
 
 
@@ -299,7 +303,7 @@ SPOILS = [spoil_by_cutting, spoil_by_emptying, spoil_by_moving_pixels]
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_a_faulty_recording_is_an_error_that_names_it(tmp_path: Path, spoil: Spoil) -> None:
     message = spoil(write_nmnist(tmp_path))
-    with pytest.raises(DataError, match=message + ".*skip_faulty"):
+    with pytest.raises(DataError, match=message + ".*set data.unreadable to skip"):
         load(config("nmnist", tmp_path)).at(2)
 
 
@@ -308,7 +312,7 @@ def test_faulty_recordings_are_left_out_and_counted_where_wanted(
     tmp_path: Path, spoil: Spoil
 ) -> None:
     spoil(write_nmnist(tmp_path))
-    unbinned = load(config("nmnist", tmp_path, skip_faulty=True))
+    unbinned = load(config("nmnist", tmp_path, unreadable="skip"))
     splits = unbinned.at(2)
     seeds = [(n, n % 10) for n in range(30) if n != 3] + [(1000 + n, n) for n in range(10)]
     assert every(splits) == expected(Grid(Sensor(34, 34), 315_000, 2), seeds)
@@ -433,5 +437,5 @@ def test_a_disk_that_is_too_full_is_seen_at_once(
     write_nmnist(tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match=r"0\.0 GB free, but the prepared data take"):
+    with pytest.raises(DataError, match=r"0\.0 GB free, but the frames of nmnist train take"):
         load(config("nmnist", tmp_path)).at(2)
