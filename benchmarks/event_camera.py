@@ -98,8 +98,9 @@ def record(pictures: Floats, random: np.random.Generator) -> list[Events]:
             sign = np.sign(crossed[which, y, x])
             level = memory[which, y, x] + sign * count * threshold[which, y, x]
             old, new = before[which, y, x], now[which, y, x]
-            part = ((level - old) / (new - old)).clip(0.0, 1.0)
-            t = ((step + part) * STEP_US).astype(np.int64)
+            # a level that rounding has put beyond a standing intensity is reached at once
+            part = np.divide(level - old, new - old, out=np.zeros_like(old), where=new != old)
+            t = ((step + part.clip(0.0, 1.0)) * STEP_US).astype(np.int64)
             found.append(np.stack([which, t, x, y, sign > 0], axis=1))
         memory = memory + crossed * threshold
     events = np.concatenate(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,7 @@ from latsearch.errors import DataError
 
 _TEST_SEED = (8150, 1)  # any constant: it makes the test split the same for everybody
 _US_PER_MS = 1000
+_LOGGER = logging.getLogger("latsearch")
 
 Open = Callable[[], Recordings]
 
@@ -189,12 +191,24 @@ class EventSplits:
     def prepare(self, timesteps: Collection[int], progress: Progress | None = None) -> None:
         """Make the frames of these T ready for every process of this machine.
 
+        Says, as a warning, how many recordings are left out, where some are.
+
         Raises:
             DataError: a recording cannot be used, or frames cannot be written.
         """
         for part in (self.development, self.test):
             if part is not None:
                 part.prepare(timesteps, progress)
+        faults = self.faults(min(timesteps))
+        if faults:
+            count = len(self.development.rows) + (0 if self.test is None else len(self.test.rows))
+            _LOGGER.warning(
+                "%s: %d of %d recordings are left out, the first because %s",
+                self.name,
+                len(faults),
+                count,
+                faults[0],
+            )
 
     def faults(self, timesteps: int) -> tuple[str, ...]:
         """What is wrong with each recording that is left out."""

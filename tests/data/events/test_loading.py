@@ -309,7 +309,7 @@ def test_a_faulty_recording_is_an_error_that_names_it(tmp_path: Path, spoil: Spo
 
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_faulty_recordings_are_left_out_and_counted_where_wanted(
-    tmp_path: Path, spoil: Spoil
+    tmp_path: Path, spoil: Spoil, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(write_nmnist(tmp_path))
     unbinned = load(config("nmnist", tmp_path, unreadable="skip"))
@@ -319,6 +319,9 @@ def test_faulty_recordings_are_left_out_and_counted_where_wanted(
     assert isinstance(unbinned.binned, EventSplits)
     (fault,) = unbinned.binned.faults(2)
     assert "00003.bin" in fault
+    unbinned.binned.prepare([2])
+    assert "nmnist: 1 of 40 recordings are left out" in caplog.text
+    assert "00003.bin" in caplog.text
 
 
 def test_a_recording_of_one_event_is_as_good_as_any(tmp_path: Path) -> None:
