@@ -21,6 +21,8 @@ from latsearch.config import (
 )
 from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
+from latsearch.evaluating import EvaluationOptions as EvaluationOptions
+from latsearch.evaluating import evaluate as evaluate
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import DEFAULT_RUNS, find_study, folder_lock, put_aside

@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors", "objectives", "pareto"},
     {"config", "spaces", "snn", "data"},
-    {"training", "evaluation"},
-    {"search", "selection", "tracking", "reporting", "plots", "cluster"},
+    {"training", "evaluation", "robustness"},
+    {"search", "selection", "tracking", "reporting", "plots", "heatmap", "cluster"},
 ]
 TOP = len(LAYERS)  # of all others: pipeline, api, cli, …
 ALLOWED = {("snn", "config"), ("data", "config"), ("spaces", "config")}  # within layer 1

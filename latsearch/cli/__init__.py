@@ -11,7 +11,7 @@ import sys
 import click
 
 from latsearch import __version__
-from latsearch.cli import environment, results, search
+from latsearch.cli import environment, evaluation, results, search
 from latsearch.errors import LatsearchError
 
 _COMMANDS = (
@@ -29,6 +29,7 @@ _COMMANDS = (
     results.report,
     results.publish,
     results.ui,
+    evaluation.evaluate,
     environment.datasets,
     environment.doctor,
 )

@@ -73,6 +73,16 @@ def expanded(folder: str) -> Path:
     return Path(os.path.expanduser(folder))  # unlike Path's own, silent where there is no home
 
 
+def roots(root: str | None) -> Iterator[Path]:
+    """The folders below which data sets are: the one that is given, or the usual ones."""
+    if root is not None:
+        yield expanded(root)
+        return
+    if os.environ.get(ROOT_VARIABLE):
+        yield expanded(os.environ[ROOT_VARIABLE])
+    yield expanded(USUAL_ROOT)
+
+
 def _places(dataset: Dataset, root: str | None) -> Iterator[Path]:
     """The folders in which to look, the first before the others."""
     if dataset.info.name == "digits":
@@ -80,14 +90,10 @@ def _places(dataset: Dataset, root: str | None) -> Iterator[Path]:
         assert spec is not None
         assert spec.origin is not None
         yield Path(spec.origin).parent / "datasets" / "data"
-    elif root is not None:
-        yield expanded(root)
-    else:
-        if os.environ.get(ROOT_VARIABLE):
-            yield expanded(os.environ[ROOT_VARIABLE])
-        yield expanded(USUAL_ROOT)
-        if dataset.layout and dataset.layout.package:
-            yield Path(dataset.layout.package)
+        return
+    yield from roots(root)
+    if root is None and dataset.layout and dataset.layout.package:
+        yield Path(dataset.layout.package)
 
 
 def _folder_below(dataset: Dataset, root: Path) -> Path | None:
