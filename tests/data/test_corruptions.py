@@ -39,7 +39,7 @@ def test_corruptions_repeat_and_keep_the_form(name: str) -> None:
         assert (first != clean).any()
 
 
-@pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "contrast", "fog"])
+@pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "contrast", "brightness"])
 def test_severities_grow(name: str) -> None:
     clean = ramps(8, 3)
     errors = [
@@ -49,7 +49,7 @@ def test_severities_grow(name: str) -> None:
 
 
 def test_the_constants_are_imagenet_cs() -> None:
-    """Gaussian noise of severity 5 has a standard deviation of 0.38 there, of 0.10 in CIFAR-10-C."""
+    """Gaussian noise of severity 1 has a standard deviation of 0.08 of the scale."""
     grey = np.full((20, 1, 32, 32), 128, np.uint8)
     noisy = corrupt(grey, "gaussian_noise", 1).astype(float) / 255
     assert noisy.std() == pytest.approx(0.08, abs=0.005)
