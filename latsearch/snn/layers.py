@@ -111,7 +111,7 @@ class Projection(nn.Module):
         norms = [kind(self.output_shape[0]) for _ in range(count)]
         for norm in norms:
             nn.init.constant_(norm.weight, initial_gain(config))
-        self.norm = TimestepNorm(norms) if config.norm == "timestep" else norms[0]
+        self.norm: nn.Module = TimestepNorm(norms) if config.norm == "timestep" else norms[0]
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Normalised currents ``[T*B, ...]`` of the spikes ``[T*B, ...]``."""
@@ -370,7 +370,7 @@ class OutputLayer(nn.Module):
         self.synapse_shape = pooled(input_shape, pool)
         positions = pooled_positions(input_shape, pool)
         self.largest_input = largest_input * positions
-        self.synapse = ClassLinear(
+        self.synapse: nn.Linear = ClassLinear(
             math.prod(self.synapse_shape),
             classes,
             centred=config.output_centred,

@@ -40,6 +40,7 @@ class Encoder(nn.Module, ABC):
         input_shape: as given.
         output_shape: shape of the features.
         neuron: the stem's neurons, where the code is made by neurons.
+        folded: what is left of the normalisation once it is folded into the convolution.
         still: whether the stem is computed once an image, not at every timestep.
         analog: whether real values are sent, not spikes.
     """
@@ -66,12 +67,16 @@ class Encoder(nn.Module, ABC):
         self.gain = nn.Parameter(torch.full((stem.channels,), math.log(math.expm1(scale))))
         self.shift = nn.Parameter(torch.full((stem.channels,), shift))
         self.neuron: nn.Module | None = None
+        self.folded: nn.Module | None = None
 
     def strength(self, images: Tensor) -> Tensor:
         """The strengths z of the features, ``[B, C, H, W]`` float32, of images ``[B, C, H, W]``."""
         return self._normalised(self.conv(images))
 
     def _normalised(self, features: Tensor) -> Tensor:
+        if self.folded is not None:
+            folded: Tensor = self.folded(features)
+            return folded
         # batch_norm's own affine step applies softplus(g) and β in the same pass
         return F.batch_norm(
             features.to(self.gain.dtype),  # not in a lower precision
