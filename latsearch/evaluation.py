@@ -17,10 +17,11 @@ from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
-from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times
+from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
 from latsearch.snn.energy import EnergyMeter, EnergyReport
 from latsearch.snn.images import Normalization, as_tensor
 from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.runtime import EarlyExit
 
 # a spike needs a positive potential: the lowest decision threshold of our networks
 MINIMUM_THRESHOLD = 0.0
@@ -149,6 +150,7 @@ class LoadedNetwork:
         self.info = info
         self.device = torch.device(device)
         self._normalize = Normalization(info.mean, info.std, device)
+        self._early_exit: EarlyExit | None = None
 
     def potentials(self, images: NDArray[Any] | Tensor) -> Tensor:
         """Output potentials ``[T, N, K]`` float32, on the CPU.
@@ -178,6 +180,23 @@ class LoadedNetwork:
         decision = decide(measurement.potentials, decision_threshold, measurement.rule)
         energy = measurement.energy.cumulative().cpu().numpy()
         return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
+
+    def decide(self, images: NDArray[Any] | Tensor, decision_threshold: float) -> Decision:
+        """The decisions of `predict` without their energy, in as little time as possible.
+
+        Runs timestep by timestep; no timestep of a sample is computed after its decision.
+
+        Args:
+            images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
+            decision_threshold: potential above which a class spikes; inf for the readout at T.
+        """
+        if self._early_exit is None:
+            self._early_exit = EarlyExit(self.network)
+        parts = [
+            self._early_exit.decide(self._normalize(batch), decision_threshold)
+            for batch in self._batches(images)
+        ]
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def measure(
         self, images: NDArray[Any] | Tensor, profile: EnergyProfile = DEFAULT_PROFILE

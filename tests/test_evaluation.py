@@ -58,6 +58,20 @@ def test_predictions_agree_with_the_curve(trained):
         assert energy.mean() == pytest.approx(row["energy"])
 
 
+def test_early_exit_decides_the_same(trained, monkeypatch):
+    loaded = load_checkpoint(trained[1])
+    images = bars(60, 5).images
+    curve = loaded.curve(bars(60, 5), PROFILE)
+    middle = float(curve.decision_threshold[(curve.latency > 1.2).argmax()])
+    monkeypatch.setattr("latsearch.evaluation.batch_size", lambda network, device: 16)
+    for threshold in (0.0, middle, float("inf")):
+        decision, _ = loaded.predict(images, threshold, PROFILE)
+        early = loaded.decide(images, threshold)
+        for name in ("prediction", "decision_time", "silent", "tie"):
+            assert np.array_equal(getattr(early, name), getattr(decision, name))
+    assert 1 < loaded.decide(images, middle).decision_time.mean() < 3
+
+
 def test_floats_on_the_unit_scale_are_the_same_images(trained):
     loaded = load_checkpoint(trained[1])
     images = bars(20, 5).images

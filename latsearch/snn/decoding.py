@@ -13,8 +13,8 @@ Works on NumPy and torch arrays; computed by NumPy in float64, which holds every
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,13 @@ class Decision:
     decision_time: NDArray[np.int64]
     silent: NDArray[np.bool_]
     tie: NDArray[np.bool_]
+
+
+def joined(decisions: Sequence[Decision]) -> Decision:
+    """The decisions of several batches as those of one."""
+    return Decision(
+        *(np.concatenate([getattr(d, f.name) for d in decisions]) for f in fields(Decision))
+    )
 
 
 def decide(potentials: ArrayLike, decision_threshold: float, rule: str = FIRST_SPIKE) -> Decision:

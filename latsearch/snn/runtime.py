@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latsearch.snn.decoding import Decision
+from latsearch.snn.decoding import RULES, Decision
 from latsearch.snn.folding import folded
 from latsearch.snn.layers import HiddenLayer
 from latsearch.snn.networks import LatencyNetwork
@@ -34,6 +34,10 @@ class EarlyExit:
     Args:
         network: a trained network; later changes of its weights are not seen.
 
+    Attributes:
+        timesteps: T.
+        rule: what must exceed the decision threshold, a key of `decoding.RULES`.
+
     Example:
         ``EarlyExit(network).decide(images, decision_threshold=2.0)``
     """
@@ -41,6 +45,7 @@ class EarlyExit:
     def __init__(self, network: LatencyNetwork):
         twin = folded(network)
         self.timesteps = twin.timesteps
+        self.rule = twin.config.decision
         self._channels_last = twin.convolutional
         self._encoder = EncoderStage(twin.encoder)
         self._hidden = [
@@ -66,17 +71,18 @@ class EarlyExit:
 
     @torch.inference_mode()
     def decide(self, images: Tensor, decision_threshold: float) -> Decision:
-        """Decide each sample at its first output spike.
+        """Decide each sample at its first output spike, or as the network's decision rule says.
 
         Args:
             images: normalised images ``[B, C, H, W]``, or event frames ``[B, T, P, H, W]``.
-            decision_threshold: potential above which a class spikes; inf for the readout at T.
+            decision_threshold: evidence above which a sample decides, for the first spike the
+                potential above which a class spikes; inf for the readout at T.
 
         Raises:
             ValueError: a potential is not finite.
         """
         self.begin(images)
-        record = _Record(len(images), decision_threshold, self.timesteps)
+        record = _Record(len(images), decision_threshold, self.timesteps, self.rule)
         for t in range(self.timesteps):
             record.update(self.step(t).cpu().numpy(), t)
             if record.finished:
@@ -100,12 +106,14 @@ class _Record:
 
     Args:
         samples: B.
-        decision_threshold: potential above which a class spikes.
+        decision_threshold: evidence above which a sample decides.
         timesteps: T.
+        rule: what the evidence is, a key of `RULES`.
     """
 
-    def __init__(self, samples: int, decision_threshold: float, timesteps: int):
+    def __init__(self, samples: int, decision_threshold: float, timesteps: int, rule: str):
         self._threshold = decision_threshold
+        self._evidence = RULES[rule]
         self._last = timesteps - 1
         self._sample = np.arange(samples)  # of each row
         self._open = np.ones(samples, dtype=np.bool_)  # of each row
@@ -125,7 +133,7 @@ class _Record:
         if not np.isfinite(potentials).all():
             raise ValueError("the potentials are not finite (NaN or inf)")
         largest = potentials.max(-1)
-        spikes = largest.astype(np.float64) > self._threshold
+        spikes = self._evidence(potentials.astype(np.float64)) > self._threshold
         rows = np.flatnonzero(self._open if t == self._last else self._open & spikes)
         if not len(rows):
             return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latsearch.config.trial import NetworkConfig
-from latsearch.snn.decoding import decide
+from latsearch.snn.decoding import RULES, decide
 from latsearch.snn.kernels import fire_scan
 from latsearch.snn.runtime import EarlyExit, _Record
 from latsearch.snn.steps import NeuronStage
@@ -17,9 +18,9 @@ from tests.snn.test_folding import worn
 from tests.snn.test_networks import inputs, networks
 
 
-def thresholds(potentials: torch.Tensor) -> list[float]:
-    """Thresholds between the potentials, and those beyond all of them."""
-    peaks = potentials.max(-1).values.double().flatten().unique()
+def thresholds(potentials: torch.Tensor, rule: str) -> list[float]:
+    """Thresholds between the samples' evidence, and those beyond all of it."""
+    peaks = torch.from_numpy(RULES[rule](potentials.double().numpy())).flatten().unique()
     middles = (peaks[1:] + peaks[:-1]) / 2
     some = middles[torch.linspace(0, max(len(middles) - 1, 0), 5).long()] if len(middles) else []
     return [-math.inf, *map(float, some), float(peaks.max()) + 1, math.inf]
@@ -33,17 +34,20 @@ def same(got, expected) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(networks(), st.integers(0, 1000), st.sampled_from([1, 2, 19, 40]))
-def test_decides_as_the_full_evaluation_does(config, seed, batch):
+@given(
+    networks(), st.sampled_from(list(RULES)), st.integers(0, 1000), st.sampled_from([1, 2, 19, 40])
+)
+def test_decides_as_the_full_evaluation_does(config, rule, seed, batch):
     torch.manual_seed(seed)
+    config = dataclasses.replace(config, decision=rule)
     network = worn(config, dtype=torch.float64)
     images = inputs(network, batch, torch.float64)
     untouched = images.clone()
     with torch.no_grad():
         potentials = network(images)
     runtime = EarlyExit(network)
-    for threshold in thresholds(potentials):
-        expected = decide(potentials, threshold)
+    for threshold in thresholds(potentials, rule):
+        expected = decide(potentials, threshold, rule)
         assert same(runtime.decide(images, threshold), expected)
     assert torch.equal(images, untouched)
 
@@ -146,7 +150,7 @@ def test_rows_that_are_open_are_never_lost(samples, shares, seed):
         generator.random((timesteps, samples, 1)) < np.array(shares)[:, None, None], 1.0, -1.0
     ) * np.array([1.0, 0.5])
     potentials[..., 1] += np.arange(samples) / samples  # so that rows can be told apart
-    record = _Record(samples, 0.9, timesteps)
+    record = _Record(samples, 0.9, timesteps, "first_spike")
     rows = np.arange(samples)
     carried = 0
     for t in range(timesteps):
