@@ -7,11 +7,12 @@ in-memory study that is rebuilt from the history. So nothing has to be restored 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import optuna
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from latsearch.config import Space, Value
 from latsearch.search.distributions import distribution
 from latsearch.search.observations import Observation, best_and_newest
-from latsearch.search.points import value_at
+from latsearch.search.points import identity, value_at
 
 _STARTUP_TRIALS = 10  # ended ones, proposed at random before a model is fitted
 _GENERATION = 40  # rows of a generation: some ten trainings
@@ -40,18 +41,29 @@ class Request:
         number: number of the next trial.
         seed: seed of this proposal alone.
         study_seed: seed of the study.
+        known: observations in Optuna's words, from proposals before; they are shown again and
+            again, and changed by nobody.
     """
 
     space: Space
     number: int
     seed: int
     study_seed: int
+    known: MutableMapping[Observation, list[FrozenTrial]]
 
     @cached_property
     def distributions(self) -> Mapping[str, BaseDistribution]:
         """Optuna's distribution of each parameter, and of the place along a curve."""
         known = {parameter.name: distribution(parameter) for parameter in self.space.parameters}
         return {**known, _ROW: FloatDistribution(0.0, 1.0)}
+
+    def shown(
+        self, seen: Observation, convert: Callable[[Request, Observation], list[FrozenTrial]]
+    ) -> list[FrozenTrial]:
+        """The observation in Optuna's words, converted once."""
+        if seen not in self.known:
+            self.known[seen] = convert(self, seen)
+        return self.known[seen]
 
 
 @dataclass(frozen=True)
@@ -136,17 +148,18 @@ def _tpe(request: Request) -> BaseSampler:
         )
 
 
-def _rows(request: Request, history: Sequence[Observation]) -> list[FrozenTrial]:
+def _all_rows(request: Request, history: Sequence[Observation]) -> list[FrozenTrial]:
     """Each row an observation; running as running; failed and stopped as pruned, which is bad."""
-    shown = []
-    for seen in best_and_newest(history, _MOST_TRIALS):
-        if seen.losses is None:
-            shown.append(_trial(request, seen.values, TrialState.RUNNING))
-        elif not seen.measured:
-            shown.append(_trial(request, seen.values, TrialState.PRUNED))
-        else:
-            shown += [_measured(request, seen.values, seen, row) for row in seen.losses]
-    return shown
+    recent = best_and_newest(history, _MOST_TRIALS)
+    return [trial for seen in recent for trial in request.shown(seen, _rows)]
+
+
+def _rows(request: Request, seen: Observation) -> list[FrozenTrial]:
+    if seen.losses is None:
+        return [_trial(request, seen.values, TrialState.RUNNING)]
+    if not seen.measured:
+        return [_trial(request, seen.values, TrialState.PRUNED)]
+    return [_measured(request, seen.values, seen, row) for row in seen.losses]
 
 
 # --- genetic ------------------------------------------------------------------------------------
@@ -175,16 +188,19 @@ def _closed_generations(key: str) -> Callable[[Request, Sequence[Observation]], 
     without it Optuna would not cross over conditional parameters at all.
     """
 
+    def convert(request: Request, seen: Observation) -> list[FrozenTrial]:
+        point = crc32(repr(identity(seen.values)).encode())
+        units = np.random.default_rng([request.study_seed, point]).random(
+            len(request.space.parameters)
+        )
+        values = _all_values(request.space, seen.values, [float(unit) for unit in units])
+        rows = np.asarray(seen.losses)
+        return [_measured(request, values, seen, row, system_attrs={key: 0}) for row in rows]
+
     def shown(request: Request, history: Sequence[Observation]) -> list[FrozenTrial]:
         closed = _closed([seen for seen in history if seen.measured])
-        trials = []
-        for index, seen in enumerate(best_and_newest(closed, _MOST_TRIALS)):
-            genes = np.random.default_rng([request.study_seed, index])
-            units = genes.random(len(request.space.parameters))
-            values = _all_values(request.space, seen.values, [float(unit) for unit in units])
-            for row in np.asarray(seen.losses):
-                trials.append(_measured(request, values, seen, row, system_attrs={key: 0}))
-        return trials
+        recent = best_and_newest(closed, _MOST_TRIALS)
+        return [trial for seen in recent for trial in request.shown(seen, convert)]
 
     return shown
 
@@ -283,10 +299,30 @@ def _all_values(
     }
 
 
+def study_with(
+    trials: Sequence[FrozenTrial], objectives: int, sampler: BaseSampler
+) -> optuna.Study:
+    """A study in memory that has these trials.
+
+    They are put there as they are: Optuna would copy each one deeply, which costs more than the
+    proposal itself.
+    """
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(
+        storage=storage, directions=["minimize"] * objectives, sampler=sampler
+    )
+    for number, trial in enumerate(trials):
+        trial.number = trial._trial_id = number
+        storage._trial_id_to_study_id_and_number[number] = (study._study_id, number)
+    storage._studies[study._study_id].trials.extend(trials)
+    storage._max_trial_id = len(trials) - 1
+    return study
+
+
 MODELS: Mapping[str, Model] = {
     "random": Model(_random, _nothing),
     "qmc": Model(_qmc, _nothing),
-    "tpe": Model(_tpe, _rows, _STARTUP_TRIALS),
+    "tpe": Model(_tpe, _all_rows, _STARTUP_TRIALS),
     "nsgaii": Model(_nsgaii, _closed_generations("NSGAIISampler:generation")),
     "nsgaiii": Model(_nsgaiii, _closed_generations("NSGAIIISampler:generation")),
     "gp": Model(_gp, _rows_at_places, _STARTUP_TRIALS, _one_thread),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import optuna
+from optuna.trial import FrozenTrial
 
 from latsearch.config import Space, Value
 from latsearch.search.distributions import suggest
-from latsearch.search.models import MODELS, Request
+from latsearch.search.models import MODELS, Request, study_with
 from latsearch.search.observations import Observation
 
 
@@ -54,6 +55,7 @@ class OptunaSampler:
         self._objectives = objectives
         self._name = name
         self._seed = seed
+        self._known: WeakKeyDictionary[Observation, list[FrozenTrial]] = WeakKeyDictionary()
 
     def propose(
         self, history: Sequence[Observation], number: int, attempt: int = 0
@@ -62,16 +64,14 @@ class OptunaSampler:
         # a seed of its own for each trial: a restarted search must not repeat earlier draws
         entropy = np.random.SeedSequence([self._seed, number, attempt])
         seed = int(entropy.generate_state(1)[0])
-        request = Request(self._space, number, seed, self._seed)
+        request = Request(self._space, number, seed, self._seed, self._known)
         model = MODELS[self._name]
         ended = sum(seen.losses is not None for seen in history)
         # a sequence has one point for a trial: where that was refused, a random one
         if ended < model.startup_trials or (attempt and self._name == "qmc"):
             model = MODELS["random"]
-        study = optuna.create_study(
-            directions=["minimize"] * self._objectives, sampler=model.sampler(request)
-        )
-        study.add_trials(model.shown(request, history))
+        shown = model.shown(request, history)
+        study = study_with(shown, self._objectives, model.sampler(request))
         with model.within():
             trial = study.ask()
             return self._space.ask(lambda parameter: suggest(trial, parameter))

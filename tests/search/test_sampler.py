@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import FrozenTrial
 
 from latsearch.config import Bound, Space, parse_study
 from latsearch.search.models import MODELS
@@ -226,3 +228,21 @@ def test_torch_and_scipy_wait_until_they_are_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsgaii", "gp"])
+def test_a_study_made_without_copies_proposes_what_one_with_copies_would(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_copies(
+        trials: Sequence[FrozenTrial], objectives: int, sampler: optuna.samplers.BaseSampler
+    ) -> optuna.Study:
+        study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
+        study.add_trials(trials)
+        return study
+
+    past = history(60)
+    ours = [OptunaSampler(SPACE, 3, name, seed=5).propose(past, 60, attempt=i) for i in range(2)]
+    monkeypatch.setattr("latsearch.search.sampler.study_with", with_copies)
+    plain = [OptunaSampler(SPACE, 3, name, seed=5).propose(past, 60, attempt=i) for i in range(2)]
+    assert ours == plain
