@@ -17,6 +17,7 @@ from latsearch.config import TrialConfig, Value
 from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.search.history import History
 from latsearch.search.keeping import Keeper
+from latsearch.search.observations import Observation
 from latsearch.search.proposals import Proposals
 from latsearch.search.results import (
     curve_losses,
@@ -131,6 +132,11 @@ class Search:
         """Every trial by number, as the storage has it."""
         return self._records
 
+    @property
+    def history(self) -> Sequence[Observation]:
+        """What the sampler is shown of the trials so far."""
+        return self._history.shown()
+
     def ask(self) -> Assignment:
         """The next training: an interrupted one first, then a new proposal.
 
@@ -204,7 +210,7 @@ class Search:
         return len(self._records) < self._study.config.search.trials and not self.exhausted
 
     def _propose(self) -> TrialRecord:
-        values = self._proposals.propose(self._history.shown(), len(self._records))
+        values = self._proposals.propose(self.history, len(self._records))
         number = self._study.new_trial(values)
         record = TrialRecord(number, TrialState.RUNNING, values)
         self._records[number] = record

@@ -42,7 +42,9 @@ from latsearch.objectives import EpochReport  # noqa: E402
 from latsearch.search.driver import Assignment, Search  # noqa: E402
 from latsearch.search.worker import (  # noqa: E402
     Failure,
+    MakeWork,
     Work,
+    Workable,
     WorkerSettings,
     limit_threads,
 )
@@ -149,6 +151,7 @@ def run_on_ray(
     *,
     timeout: float | None,
     deadline: float | None,
+    make_work: MakeWork = Work,
 ) -> None:
     """Run the search until it is done or the deadline (`time.monotonic`) has passed.
 
@@ -159,11 +162,18 @@ def run_on_ray(
         resources: what a trial takes, and how many run at a time.
         timeout: seconds without a report after which a worker is taken for hung.
         deadline: when to stop; trials that run then stay interrupted.
+        make_work: makes what a worker does with an assignment; another than a training is for
+            measuring the driver alone.
     """
     bridge = _Bridge(search, resources.workers, deadline)
     with tempfile.TemporaryDirectory(prefix="latsearch-ray-") as scratch:
         trainable = tune.with_parameters(
-            _TrialTrainable, splits=splits, settings=settings, resources=resources, timeout=timeout
+            _TrialTrainable,
+            splits=splits,
+            settings=settings,
+            resources=resources,
+            timeout=timeout,
+            make_work=make_work,
         )
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -294,7 +304,9 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
         settings: WorkerSettings,
         resources: Resources,
         timeout: float | None,
+        make_work: MakeWork,
     ) -> None:
+        self._make_work = make_work
         self._splits = splits
         self._settings = settings
         self._timeout = timeout
@@ -303,7 +315,7 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._assignment: Assignment = new_config[_RESULT]
-        self._work: Work | None = None
+        self._work: Workable | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -312,7 +324,7 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
             faulthandler.dump_traceback_later(self._timeout, exit=True, file=2)
         try:
             if self._work is None:
-                self._work = Work(self._assignment, self._splits, self._settings)
+                self._work = self._make_work(self._assignment, self._splits, self._settings)
             return {_RESULT: self._work.step()}
         except Exception as error:  # reported with its trace; the worker lives on
             return {_RESULT: Failure.of(error)}

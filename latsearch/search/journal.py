@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class Journal(BaseJournalBackend):
         self._guard = threading.Lock()  # of the two below
         self._dirty = False
         self._flushing = False
+        # made with the first entry; a process that ends waits for what it has to do
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """The entries from a number on."""
@@ -48,8 +51,7 @@ class Journal(BaseJournalBackend):
             if self._flushing:
                 return
             self._flushing = True
-        # not a daemon: a process that ends waits for the disk
-        threading.Thread(target=self._flush, name="journal").start()
+        self._thread.submit(self._flush)
 
     def _flush(self) -> None:
         """Force to the disk whatever was appended, until nothing new was."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from latsearch.config import PROFILES
 from latsearch.data import Splits
@@ -30,6 +32,22 @@ class WorkerSettings:
     profile: str
     checkpoint_every: int
     device: str
+
+
+class Workable(Protocol):
+    """An assignment that is carried out step by step."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the full budget of epochs is spent."""
+        ...
+
+    def step(self) -> EpochReport:
+        """The next epoch's report."""
+        ...
+
+
+MakeWork = Callable[[Assignment, Splits, WorkerSettings], Workable]
 
 
 class Work:

@@ -31,6 +31,7 @@ def test_entries_are_read_by_others_from_any_number_on(tmp_path: Path) -> None:
     assert list(other.read_logs(2)) == [{"n": 2, "text": "a\nb"}]
     journal.append_logs([{"n": 3}])
     assert [entry["n"] for entry in other.read_logs(3)] == [3]
+    assert flushed(journal)
 
 
 def test_the_driver_does_not_wait_for_the_disk_but_all_gets_there(
