@@ -4,7 +4,7 @@ All train one shape: a convolutional network of seven weight layers (w, w | 2w, 
 output; batch normalisation after each convolution, pooling at the bars) on random images, forward,
 loss, backward and optimiser, batch 128:
 
-- ours: the step of `latsearch run` (latency encoder, IF neurons, TAD loss, compiled neuron kernels),
+- ours: the step of `latsearch run` (latency encoder, IF neurons, TAD loss, compiled kernels),
   channels last.
 - SpikingJelly 2 multi-step and snnTorch 1 step by step, each as its tutorials write a convolutional
   classifier: the image repeated at every timestep, IF neurons (snnTorch: Leaky), cross-entropy of
@@ -324,9 +324,8 @@ def main() -> None:
         seconds = measure(setting, 7 if arguments.quick else 9)
         rows.append((setting, seconds))
         times = "".join(f"{value * 1e3:14.1f}" for value in seconds.values())
-        print(
-            f"{setting.size:4}  {setting.width:5}  {setting.timesteps}  {setting.precision:9} {times}"
-        )
+        row = f"{setting.size:4}  {setting.width:5}  {setting.timesteps}  {setting.precision:9}"
+        print(f"{row} {times}", flush=True)
     found = figures(rows)
     memory = peak_memory(Setting(16, 4, 28, "fp32"))
     print("\npeak MB at width 16, T = 4, 28x28, fp32: ", end="")
