@@ -3,8 +3,8 @@
 Trains the network of fashion_mnist.yaml for each seed on 55,000 images. After the last epoch the
 decision threshold is chosen on 5,000 validation images: the most accurate row with a mean decision
 time of at most 1.5 timesteps, at most 5 % silent samples, and fewer than 95 % of the samples
-deciding at one timestep. The 10,000 test images are then measured once at that threshold. `--timesteps 1`
-trains the T = 1 network of the same shape, which is reported separately.
+deciding at one timestep. The 10,000 test images are then measured once at that threshold.
+`--timesteps 1` trains the T = 1 network of the same shape, which is reported separately.
 
 May be killed and repeated: every epoch is a checkpoint in WORK, every finished seed a row of the
 results.
