@@ -54,3 +54,11 @@ class DataError(UserError):
 
 class StudyError(UserError):
     """A study that does not exist, is in use, or does not match its configuration."""
+
+
+class ClusterError(UserError):
+    """A Kubernetes cluster that is not there, or that refuses something."""
+
+
+class JobFailed(LatsearchError):
+    """A job in a cluster that ended, but did not do what it should."""

@@ -11,7 +11,7 @@ import sys
 import click
 
 from latsearch import __version__
-from latsearch.cli import environment, evaluation, results, search
+from latsearch.cli import cluster, environment, evaluation, results, search
 from latsearch.errors import LatsearchError
 
 _COMMANDS = (
@@ -20,8 +20,8 @@ _COMMANDS = (
     search.schema,
     search.method,
     search.list_command,
-    search.status,
     search.rm,
+    cluster.status,
     results.front,
     results.select,
     results.curve,
@@ -32,6 +32,13 @@ _COMMANDS = (
     evaluation.evaluate,
     environment.datasets,
     environment.doctor,
+    cluster.submit,
+    cluster.jobs,
+    cluster.logs,
+    cluster.events,
+    cluster.pause,
+    cluster.resume,
+    cluster.cancel,
 )
 
 

@@ -160,12 +160,8 @@ def rm(run: str, runs: Path, yes: bool) -> None:
     click.echo(f"deleted {folder}")
 
 
-@click.command()
-@RUN
-@RUNS
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def status(run: str, runs: Path, as_json: bool) -> None:
-    """Show where the study RUN stands; it may be running."""
+def print_status(run: str | Path, runs: Path, as_json: bool) -> None:
+    """Print where the study RUN stands; it may be running."""
     from latsearch import api
 
     there = api.status(run, runs)
