@@ -183,6 +183,7 @@ def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
         SystemExit: a training is missing.
     """
     from latsearch.data import load
+    from latsearch.search.reference import reference_point
 
     wanted = trainings(grid, seeds, parts)
     missing = [training for training in wanted if not training.part.is_file()]
@@ -197,6 +198,7 @@ def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
         "seeds": seeds,
         "samples": {name: len(getattr(splits, name)) for name in ("train", *SPLITS)},
         "classes": splits.classes,
+        "reference": reference_point(config, splits),
         "commit": (parts / "commit").read_text().strip(),
         "versions": {"python": platform.python_version(), **_versions()},
     }

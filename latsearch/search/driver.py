@@ -222,7 +222,7 @@ class Search:
         self._proposals.note(record.values)
         self._history.started(record)
         if record.state.finished:
-            self._history.ended(record)
+            self._history.ended(record, self._budget(record))
             self._untrimmed.append(record.number)
 
     def _budget(self, record: TrialRecord) -> int:
@@ -294,7 +294,7 @@ class Search:
     def _end(self, record: TrialRecord) -> None:
         self._records[record.number] = record
         self._running.discard(record.number)
-        self._history.ended(record)
+        self._history.ended(record, self._budget(record))
         self._untrimmed.append(record.number)
         if len(self._untrimmed) >= _TRIM_EVERY or self.done:
             self._trim()

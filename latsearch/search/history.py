@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from latsearch.search.observations import Observation, best, observe
+from latsearch.search.observations import Observation, best, observe, stages
 from latsearch.search.results import Constraints, Objectives
 from latsearch.search.trials import TrialRecord, TrialState
 
@@ -48,14 +49,19 @@ class History:
             raise ValueError(f"trial {record.number} is not the next one")
         self._seen.append(Observation(record.values, None))
 
-    def ended(self, record: TrialRecord) -> None:
-        """Take the end of a trial."""
+    def ended(self, record: TrialRecord, budget: int) -> None:
+        """Take the end of a trial.
+
+        Args:
+            record: the trial.
+            budget: epochs of its full training.
+        """
         # the rows of a stopped trial are those of a short training, which its values with
         # their full budget would not have: a model must not take them for the same thing
         curve = record.curve if record.state is TrialState.COMPLETE else None
-        self._seen[record.number - self._first] = observe(
-            record.values, curve, self._objectives, self._constraints
-        )
+        seen = observe(record.values, curve, self._objectives, self._constraints)
+        reached = stages(record.log, budget, self._objectives, self._constraints)
+        self._seen[record.number - self._first] = replace(seen, stages=reached)
         self._ended[record.number // CHUNK] += 1
         self._close()
 

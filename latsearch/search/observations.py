@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
@@ -13,7 +14,26 @@ from latsearch.config import Value
 from latsearch.objectives import DecisionCurve, FloatArray
 from latsearch.search.results import Constraints, Objectives, best_rows, curve_losses, violations
 
+_HALVINGS = 4  # of a trial's budget, at which a model sees its curve
 _ROWS_A_TRIAL = 4  # a curve's rows that a model sees; more weigh one training too much
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a training had reached at some of its epochs.
+
+    Attributes:
+        share: of its full budget of epochs.
+        seconds: of training until there.
+        losses: ``[R, M]`` nondominated rows of its curve that keep the constraints, in order of
+            rising decision threshold; where none does, the least violating row.
+        violation: by how much they break the constraints; 0 where they keep them.
+    """
+
+    share: float
+    seconds: float
+    losses: FloatArray
+    violation: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +46,14 @@ class Observation:
             rising decision threshold; None while it runs. No rows where it failed or was stopped
             early: what was measured before the full budget is no figure of a full training.
         violation: by how much its rows break the constraints; 0 where they keep them.
+        stages: what it had reached at its last epoch, and at a half, a quarter, … of its budget;
+            of ended trials, those that were stopped early among them.
     """
 
     values: Mapping[str, Value]
     losses: FloatArray | None
     violation: float = 0.0
+    stages: tuple[Stage, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -56,6 +79,37 @@ def observe(
     chosen = losses[rows]
     worst = chosen.max(axis=0) + 1e-9
     return Observation(values, chosen[pareto.thin(chosen, worst, _ROWS_A_TRIAL)])
+
+
+def stages(
+    log: Mapping[int, Mapping[str, Any]],
+    budget: int,
+    objectives: Objectives,
+    constraints: Constraints,
+) -> tuple[Stage, ...]:
+    """What a trial had reached at the epochs that a model is shown.
+
+    Args:
+        log: its reports as JSON objects by epoch.
+        budget: epochs of its full training.
+        objectives: of the study.
+        constraints: of the study.
+    """
+    if not log:
+        return ()
+    halves = {budget >> k for k in range(_HALVINGS)}
+    found, seconds = [], 0.0
+    for epoch in sorted(log):
+        seconds += float(log[epoch]["seconds"])
+        if epoch in halves or epoch == max(log):
+            curve = DecisionCurve.from_json(log[epoch]["curve"])
+            losses = curve_losses(curve, objectives)
+            rows = best_rows(curve, objectives, constraints)
+            broken = violations(curve, constraints)
+            kept = rows or [int(np.argmin(broken))]
+            violation = 0.0 if rows else float(broken.min())
+            found.append(Stage(epoch / budget, seconds, losses[kept], violation))
+    return tuple(found)
 
 
 def best(history: Sequence[Observation], most: int) -> list[Observation]:

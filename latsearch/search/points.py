@@ -38,6 +38,23 @@ def value_at(parameter: Parameter, unit: float) -> Value:
     return round(value) if parameter.kind == "int" else float(min(max(value, low), high))
 
 
+def place_of(parameter: Parameter, value: Value) -> float:
+    """Where a value lies on the parameter's scale, 0 at its low end and 1 at its high end.
+
+    The choices of a categorical parameter lie evenly spaced in their order.
+    """
+    if parameter.kind == "categorical":
+        return parameter.choices.index(value) / max(1, len(parameter.choices) - 1)
+    assert parameter.low is not None
+    assert parameter.high is not None
+    assert isinstance(value, int | float)
+    if parameter.high == parameter.low:
+        return 0.5
+    if parameter.log:
+        return math.log(value / parameter.low) / math.log(parameter.high / parameter.low)
+    return (value - parameter.low) / (parameter.high - parameter.low)
+
+
 def identity(values: Mapping[str, Value]) -> Hashable:
     """What two equal points have in common, however the last digits were rounded."""
     return tuple(

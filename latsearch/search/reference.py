@@ -54,12 +54,20 @@ def _largest_trials(space: Space) -> Iterator[TrialConfig]:
     for family in space.domain("network.family") or ():
         for _ in range(_DRAWS):
 
-            def largest(parameter: Parameter, family: Value = family) -> Value:
-                if parameter.name == "network.family":
-                    return family
-                if parameter.kind != "categorical":
-                    return int(parameter.high or 0) if parameter.kind == "int" else parameter.high
-                numbers = [c for c in parameter.choices if isinstance(c, int | float)]
-                return max(numbers) if numbers else generator.choice(parameter.choices)
+            def densest(parameter: Parameter, family: Value = family) -> Value:
+                is_family = parameter.name == "network.family"
+                return family if is_family else _densest(parameter, generator)
 
-            yield space.trial(space.ask(largest))
+            yield space.trial(space.ask(densest))
+
+
+def _densest(parameter: Parameter, generator: random.Random) -> Value:
+    """The value with which a network has the most operations; a random one of unordered choices."""
+    smallest = parameter.name == "network.stem_stride"  # the smaller, the more positions
+    if parameter.kind != "categorical":
+        end = parameter.low if smallest else parameter.high
+        return int(end or 0) if parameter.kind == "int" else end
+    numbers = [choice for choice in parameter.choices if isinstance(choice, int | float)]
+    if not numbers:
+        return generator.choice(parameter.choices)
+    return min(numbers) if smallest else max(numbers)

@@ -1,0 +1,47 @@
+"""Our search as it is compared: its defaults, frozen on digits, and without each ingredient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latsearch.config import StoppingConfig, StudyConfig
+
+# what docs/latbench.md calls ours; chosen on digits alone
+STOPPING = StoppingConfig(rule="halving", reduction_factor=3, min_epochs=3)
+SAMPLER = "curves"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Our search, whole or without something.
+
+    Attributes:
+        curves: whether a training is a curve, or its knee row alone.
+        search: settings of the study's section `search`.
+    """
+
+    curves: bool
+    search: Mapping[str, Any]
+
+    def study(self, study: StudyConfig, seed: int, trials: int) -> StudyConfig:
+        """The grid's study with these settings."""
+        update = {"seed": seed, "trials": trials, **self.search}
+        return study.model_copy(update={"search": study.search.model_copy(update=update)})
+
+
+_OURS = {"sampler": SAMPLER, "stopping": STOPPING}
+VARIANTS: Mapping[str, Variant] = {
+    "ours": Variant(True, _OURS),
+    "ours-without-curves": Variant(False, _OURS),
+    "ours-without-stopping": Variant(True, {**_OURS, "stopping": None}),
+    "ours-with-tpe": Variant(True, {**_OURS, "sampler": "tpe"}),
+    "ours-with-gp": Variant(True, {**_OURS, "sampler": "gp"}),
+    "ours-with-random": Variant(True, {**_OURS, "sampler": "random"}),
+}
+
+
+def variant(name: str) -> Variant:
+    """A variant by its name."""
+    return VARIANTS[name]

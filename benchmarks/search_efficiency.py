@@ -1,0 +1,166 @@
+"""Hypervolume against compute: our search and others, on recorded trainings (docs/latbench.md).
+
+    python benchmarks/search_efficiency.py --quick
+    python benchmarks/search_efficiency.py --results runs.jsonl --json figures.json --plot plot.png
+
+Compares the compute until 95 % of the hypervolume of all recorded trainings is reached. Every run
+is a line of the results file: the program may be killed and repeated, and only carries out what is
+missing. Needs the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from latbench.contest import Limits, PeerRun, run_ours
+from latbench.ours import VARIANTS, variant
+from latbench.peers import PEERS, Encoding, make_peer
+from latbench.scoring import Judge, Score
+from latbench.summary import figures, plot, print_table
+from latbench.table import Table
+
+from latsearch.search.simulate import Cluster
+
+FOLDER = Path(__file__).parent / "latbench"
+SHARE = 0.95
+CURVES, DOCUMENTED = "same curves", "as documented"
+# a proposal of these costs so much more than a recorded training that runs end here; one that did
+# not reach the share by then counts as censored
+MOST_TRAININGS = {"optuna-gp": 120, "syne-ehvi": 40}
+OTHERS = 600
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search."""
+
+    grid: str
+    setting: str
+    method: str
+    workers: int
+    seed: int
+
+
+@lru_cache(maxsize=2)
+def judges(grid: str) -> list[Judge]:
+    """A judge for each seed that a search may see; both score by the other one."""
+    table = Table(FOLDER / f"{grid}.parquet")
+    return [Judge(table, seen, table.about["reference"]) for seen in range(2)]
+
+
+def carry_out(run: Run) -> dict[str, Any]:
+    """A run's line of the results."""
+    warnings.simplefilter("ignore")
+    judge = judges(run.grid)[run.seed % 2]
+    start = time.perf_counter()
+    most = MOST_TRAININGS.get(run.method, OTHERS)
+    limits = Limits(SHARE, judge.cost, most)
+    if run.method in VARIANTS:
+        score = _ours(judge, run, limits)
+    else:
+        curves = run.setting == CURVES
+        encoding = Encoding(judge.table.axes, threshold=not curves)
+        peer = make_peer(run.method, encoding, run.seed, judge.table.epochs)
+        score = PeerRun(judge, peer, run.workers, curves).run(limits)
+    reached = score.until(SHARE)
+    return {
+        **asdict(run),
+        "compute": reached[0] if reached else None,
+        "seconds": reached[1] if reached else None,
+        "trainings": reached[2] if reached else score.trainings,
+        "share": score.share,
+        "table_cost": judge.cost,
+        "history": [[round(entry[0], 3), round(entry[3], 4)] for entry in score.history],
+        "wall": round(time.perf_counter() - start, 1),
+    }
+
+
+def _ours(judge: Judge, run: Run, limits: Limits) -> Score:
+    settings = variant(run.method)
+    config = settings.study(judge.table.study, run.seed, judge.table.size)
+    return run_ours(judge, config, limits, Cluster(run.workers), curves=settings.curves)
+
+
+def planned(arguments: argparse.Namespace) -> Iterator[Run]:
+    """All runs, the cheapest questions first."""
+    for workers, method in itertools.product(arguments.workers, arguments.methods):
+        settings = (CURVES,) if method in VARIANTS else (CURVES, DOCUMENTED)
+        if method in VARIANTS and method != "ours" and workers > 1:
+            continue
+        for setting, seed in itertools.product(settings, range(arguments.seeds)):
+            yield Run(arguments.grid, setting, method, workers, seed)
+
+
+def results(file: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; a line that a kill cut off is dropped."""
+    if not file.exists():
+        return []
+    lines = []
+    for line in file.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def complete(file: Path, runs: Sequence[Run], processes: int) -> None:
+    """Carry out the runs that the results file lacks."""
+    names = list(asdict(runs[0]))
+    known = {tuple(line[name] for name in names) for line in results(file)}
+    left = [run for run in runs if tuple(asdict(run).values()) not in known]
+    if not left:
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool, file.open("a") as out:
+        for line in pool.imap_unordered(carry_out, left):
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+
+
+def main() -> None:
+    """Carry out, summarise, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="3 seeds of a few methods, a minute")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw hypervolume against compute into this file")
+    parser.add_argument("--results", type=Path, help="file of finished runs; is continued")
+    parser.add_argument("--grid", choices=["digits", "fashion_mnist"], default="digits")
+    parser.add_argument("--seeds", type=int, default=30, help="runs of each method")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="simulated")
+    parser.add_argument("--methods", nargs="+", default=[*VARIANTS, *PEERS], metavar="NAME")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="real ones")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.methods) - {*VARIANTS, *PEERS}:
+        parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*VARIANTS, *PEERS])}")
+    if arguments.quick:
+        arguments.seeds, arguments.workers = 3, [1]
+        arguments.methods = ["ours", "random", "optuna-tpe", "syne-moasha-corrected"]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = arguments.results or Path(scratch) / "runs.jsonl"
+        complete(file, list(planned(arguments)), arguments.processes)
+        lines = [line for line in results(file) if line["grid"] == arguments.grid]
+    print(__doc__.split("\n", 1)[0])
+    print_table(lines)
+    found = figures(lines)
+    print(json.dumps(found, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.plot:
+        plot(lines, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
