@@ -29,7 +29,7 @@ from latsearch.runs import DEFAULT_RUNS, find_study, folder_lock, put_aside
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
 from latsearch.search.query import parse
-from latsearch.search.sampler import OptunaSampler
+from latsearch.search.sampler import sampler_for
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
 from latsearch.selection import Comparison, Rule
@@ -456,10 +456,7 @@ def _search(
 ) -> bool:
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
-    sampler = OptunaSampler(
-        config.space, len(config.objectives), config.search.sampler, config.search.seed
-    )
-    search = Search(study, sampler)
+    search = Search(study, sampler_for(config, study.reference))
     search.observe(observer)
 
     def view(workers: int) -> AbstractContextManager[Observer]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,8 @@ from latsearch.config import StudyConfig
 from latsearch.objectives import DecisionCurve
 from latsearch.search.driver import Search, TrialEnded
 from latsearch.search.results import curve_losses, knee_row, violations
-from latsearch.search.sampler import OptunaSampler, Sampler
+from latsearch.search.sampler import sampler_for
 from latsearch.search.simulate import Cluster, Simulation, memory_study
-from latsearch.search.storage import Study
 
 MOST_REPEATS = 2000  # proposals without a new training in a row, after which a peer is stuck
 
@@ -38,7 +36,6 @@ def run_ours(
     cluster: Cluster,
     *,
     curves: bool = True,
-    sampler: Callable[[Study], Sampler] | None = None,
 ) -> Score:
     """Our search, its score, and the simulation it ran in.
 
@@ -49,11 +46,10 @@ def run_ours(
         cluster: the workers.
         curves: whether a training is a curve; else it is its knee row alone, for the sampler, the
             rungs and the score.
-        sampler: makes the sampler; None: the study's own.
     """
     table = judge.table
     study = memory_study(config, judge.reference)
-    search = Search(study, (sampler or study_sampler)(study))
+    search = Search(study, sampler_for(config, judge.reference))
     score = Score(judge)
 
     def outcome(assignment):
@@ -78,14 +74,6 @@ def run_ours(
     search.observe(observe)
     simulation.run(lambda: _over(limits, simulation.compute, score))
     return score
-
-
-def study_sampler(study: Study) -> Sampler:
-    """The sampler of a study, as a real search makes it."""
-    config = study.config
-    return OptunaSampler(
-        config.space, len(config.objectives), config.search.sampler, config.search.seed
-    )
 
 
 def _over(limits: Limits, compute: float, score: Score) -> bool:

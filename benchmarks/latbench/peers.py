@@ -241,9 +241,7 @@ def _evolution(space: dict[str, Any], seed: int, epochs: int) -> Any:
     from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
     searcher = MultiObjectiveRegularizedEvolution(space, random_seed=seed)
-    return SingleFidelityScheduler(
-        space, metrics=list(LOSSES), searcher=searcher, random_seed=seed
-    )
+    return SingleFidelityScheduler(space, metrics=list(LOSSES), searcher=searcher, random_seed=seed)
 
 
 _SYNE_TUNE: Mapping[str, Callable[[dict[str, Any], int, int], Any]] = {

@@ -258,7 +258,7 @@ class StoppingConfig(Model):
 class SearchConfig(Model):
     """Who proposes trials, how many, and which are stopped early."""
 
-    sampler: Literal["tpe", "random", "qmc", "nsgaii", "nsgaiii", "gp"] = Field(
+    sampler: Literal["tpe", "curves", "random", "qmc", "nsgaii", "nsgaiii", "gp"] = Field(
         default="tpe", description="who proposes trials"
     )
     trials: int = Field(default=30, ge=1, le=10**6, description="trials of the study in total")

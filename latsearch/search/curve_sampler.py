@@ -1,19 +1,22 @@
-"""The sampler ``curves``: Bayesian optimisation whose observations are decision curves.
+"""The sampler ``curves``: Bayesian optimisation whose observations are whole decision curves.
 
-A training is one observation of a whole curve at each of a few stages of its progress, also one
-that was stopped early. For every objective a Gaussian process predicts the curve (at `KNOTS` places
-along it) from the configuration and the progress, another one the seconds of a full training. Proposed is the
-configuration whose full training is expected to add most hypervolume to the front a second:
+A training is observed at a few stages of its progress, also one that was stopped early. For each
+objective a Gaussian process predicts the curve, at `KNOTS` places along it, from the configuration
+and the progress; another one predicts the seconds of a full training. With the front F of what
+was measured, the next trial is the x with the most hypervolume that its full training is expected
+to add a second,
 
-    a(x) = E[ HV(F ∪ curve(x)) − HV(F) ] / seconds(x)
+    a(x) = E[ HV(F ∪ curve(x)) − HV(F) ] / seconds(x).
 
-The expectation is a mean over draws: one normal deviate for each objective moves a whole curve. Trials
-that still run count as trained, with the curves that are predicted for them.
+The expectation is the mean of draws in which one normal deviate for each objective moves the whole
+curve. Trials that still run count as trained, with the curves that are predicted for them, so
+that many workers are given different things to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,151 +25,159 @@ from latsearch.config import Parameter, Space, Value
 from latsearch.objectives import FloatArray
 from latsearch.search.observations import Observation, Stage
 from latsearch.search.points import identity, place_of, value_at
-from latsearch.search.processes import Process, fit
+from latsearch.search.processes import fit
+
+if TYPE_CHECKING:
+    from latsearch.search.sampler import Sampler
 
 KNOTS = 5  # places along a curve that are predicted
-_MOST_TRIALS = 120  # that the processes are fitted to: their cost grows with the cube
+STARTUP_TRIALS = 6  # that have to be measured before a model is fitted
+_MOST_TRIALS = 100  # that the processes are fitted to: their cost grows with the cube
 _MOST_RUNNING = 64  # that count as trained
-_CANDIDATES = 256  # drawn at random, and as many neighbours of the front
-_FINALISTS = 24  # of them, by an optimistic estimate, for which the expectation is computed
+_RANDOM = 192  # candidates drawn from the whole space
+_NEAR = 192  # candidates that differ from a member of the front in one field or two
+_FINALISTS = 24  # candidates, by an optimistic estimate, whose expectation is computed
 _DRAWS = 16
-_OPTIMISM = 1.0  # standard deviations
+_COST = 1.0
+_OPTIMISM = 1.0  # standard deviations of the optimistic estimate
+_HALVINGS = 4.0  # of the budget, which the progress 0..1 spans
 
-
-class CurveModel:
-    """What is predicted of full trainings, from the trials before.
-
-    Args:
-        space: the search space.
-        history: trials that were measured, or run.
-    """
-
-    def __init__(self, space: Space, history: Sequence[Observation]):
-        self._space = space
-        measured = [seen for seen in history if seen.stages][-_MOST_TRIALS:]
-        inputs, curves, ends, seconds = [], [], [], []
-        for seen in measured:
-            for stage in seen.stages:
-                inputs.append(self._place(seen.values, stage.share))
-                curves.append(knots(stage))
-            ends.append(self._place(seen.values, 1.0))
-            seconds.append([np.log(max(seen.stages[-1].seconds / seen.stages[-1].share, 1e-6))])
-        outputs = np.stack(curves, axis=-1)  # [Q, M, N]
-        self.curves = [fit(np.array(inputs), outputs[:, m].T) for m in range(outputs.shape[1])]
-        self.seconds = fit(np.array(ends), np.array(seconds))
-        running = [s.values for s in history if s.losses is None][-_MOST_RUNNING:]
-        self.running = np.empty((0, outputs.shape[1]))
-        if running:
-            places = np.array([self._place(values, 1.0) for values in running])
-            mean, _ = self.predict(places)
-            self.running = mean.reshape(-1, mean.shape[-1])
-            self.curves = [process.believing(places) for process in self.curves]
-
-    def places(self, points: Sequence[dict[str, Value]]) -> FloatArray:
-        """Inputs of full trainings, ``[P, D]``."""
-        return np.array([self._place(values, 1.0) for values in points])
-
-    def predict(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and deviation of the curves, ``[P, Q, M]`` each."""
-        found = [process.predict(places) for process in self.curves]
-        return np.stack([m for m, _ in found], axis=-1), np.stack([s for _, s in found], axis=-1)
-
-    def _place(self, values: dict[str, Value], share: float) -> list[float]:
-        units = [
-            place_of(p, values[p.name]) if p.name in values else 0.5 for p in self._space.parameters
-        ]
-        return [*units, max(0.0, 1.0 + np.log2(share) / 4)]
-
-
-def knots(stage: Stage) -> FloatArray:
-    """The curve of a stage at evenly spaced places along its rows, ``[Q, M]``."""
-    rows = stage.losses
-    places = np.linspace(0, len(rows) - 1, KNOTS)
-    return np.stack([np.interp(places, np.arange(len(rows)), column) for column in rows.T], axis=1)
+Values = Mapping[str, Value]
 
 
 class CurveSampler:
-    """See the module.
+    """Proposes by a model of curves; see the module."""
 
-    Args:
-        space: the search space.
-        reference: ``[M]`` the hypervolume's reference point on the scale of losses.
-        seed: of the study.
-    """
+    def __init__(self, space: Space, reference: FloatArray, seed: int, start: Sampler):
+        """Keep what proposals depend on.
 
-    def __init__(self, space: Space, reference: FloatArray, seed: int, startup, cost=1.0, draws=_DRAWS):
+        Args:
+            space: the search space.
+            reference: ``[M]`` the hypervolume's reference point on the scale of losses.
+            seed: of the study.
+            start: proposes until enough trials are measured.
+        """
         self._space = space
         self._reference = reference
         self._seed = seed
-        self._startup = startup
-        self._cost = cost
+        self._start = start
 
     def propose(
         self, history: Sequence[Observation], number: int, attempt: int = 0
     ) -> dict[str, Value]:
-        generator = np.random.default_rng([self._seed, number, attempt, 2])
+        """Values for the active parameters of trial ``number``, given all trials before it."""
         measured = [seen for seen in history if seen.stages]
-        if len(measured) < self._startup:
-            return self._start(number, attempt)
-        model = CurveModel(self._space, history)
-        front, members = self._front(measured)
-        front = np.concatenate([front, model.running])
-        front = front[pareto.nondominated(front)]
+        if len(measured) < STARTUP_TRIALS:
+            return self._start.propose(history, number, attempt)
+        generator = np.random.default_rng([self._seed, number, attempt, 2])
+        model = _CurveModel(self._space, measured, _running(history))
+        front, members = _front(measured)
         known = {identity(seen.values) for seen in history}
-        points = [p for p in self._candidates(members, generator) if identity(p) not in known]
-        if not points:
-            return self._random(generator)
-        places = model.places(points)
-        mean, deviation = model.predict(places)
-        cost = np.exp(model.seconds.predict(places)[0][:, 0]) ** self._cost
-        hopes = self._added(front, mean - _OPTIMISM * deviation) / cost
+        points = {identity(point): point for point in self._candidates(members, generator)}
+        new = [point for key, point in points.items() if key not in known]
+        if not new:
+            return self._any(generator)
+        mean, deviation, seconds = model.predict(new)
+        front = np.concatenate([front, model.running])
+        hopes = self._added(front, mean - _OPTIMISM * deviation) / seconds**_COST
         best = np.argsort(-hopes, kind="stable")[:_FINALISTS]
         draws = generator.standard_normal((_DRAWS, 1, 1, mean.shape[-1]))
-        curves = mean[best] + draws * deviation[best]  # [S, P, Q, M]
-        added = np.mean([self._added(front, draw) for draw in curves], axis=0) / cost[best]
-        return points[int(best[int(np.argmax(added))])]
+        added = [self._added(front, mean[best] + draw * deviation[best]) for draw in draws]
+        return new[int(best[np.argmax(np.mean(added, axis=0) / seconds[best]**_COST)])]
 
     def _added(self, front: FloatArray, curves: FloatArray) -> FloatArray:
-        """Hypervolume that each curve ``[P, Q, M]`` alone adds to the front, ``[P]``."""
+        """Hypervolume that each curve of ``[P, Q, M]`` alone adds to the front, ``[P]``."""
+        front = front[pareto.nondominated(front)]
         whole = pareto.hypervolume(front, self._reference)
-        joined = [pareto.hypervolume(np.concatenate([front, c]), self._reference) for c in curves]
-        return np.array(joined) - whole
+        joined = (np.concatenate([front, curve]) for curve in curves)
+        return np.array([pareto.hypervolume(rows, self._reference) - whole for rows in joined])
 
-    def _front(self, measured):
-        rows, owners = [], []
-        for index, seen in enumerate(measured):
-            if seen.stages[-1].violation <= 0:
-                rows.append(seen.stages[-1].losses)
-                owners += [index] * len(seen.stages[-1].losses)
-        if not rows:
-            return np.empty((0, len(self._reference))), measured[-1:]
-        losses = np.concatenate(rows)
-        best = pareto.nondominated(losses)
-        return losses[best], [measured[i] for i in sorted(set(np.array(owners)[best]))]
+    def _candidates(
+        self, members: Sequence[Values], generator: np.random.Generator
+    ) -> Iterator[dict[str, Value]]:
+        for _ in range(_RANDOM):
+            yield self._any(generator)
+        names = [parameter.name for parameter in self._space.parameters]
+        for _ in range(_NEAR):
+            parent = members[int(generator.integers(len(members)))]
+            count = min(len(names), 1 + int(generator.integers(2)))
+            changed = set(generator.choice(names, size=count, replace=False))
+            yield self._any(generator, {n: v for n, v in parent.items() if n not in changed})
 
-    def _candidates(self, members, generator):
-        points = {}
-        for _ in range(_CANDIDATES):
-            point = self._random(generator)
-            points[identity(point)] = point
-        for _ in range(_CANDIDATES):
-            parent = members[generator.integers(len(members))].values
-            point = self._neighbour(parent, generator)
-            points[identity(point)] = point
-        return list(points.values())
+    def _any(self, generator: np.random.Generator, kept: Values | None = None) -> dict[str, Value]:
+        """A random point of the space, but for the values that are kept."""
 
-    def _random(self, generator):
-        return self._space.ask(lambda p: value_at(p, generator.random()))
+        def suggest(parameter: Parameter) -> Value:
+            if kept and parameter.name in kept:
+                return kept[parameter.name]
+            return value_at(parameter, float(generator.random()))
 
-    def _neighbour(self, parent, generator):
-        names = [p.name for p in self._space.parameters]
-        changed = set(generator.choice(names, size=min(len(names), 1 + generator.integers(2)), replace=False))
-        def suggest(p: Parameter):
-            if p.name in parent and p.name not in changed:
-                return parent[p.name]
-            return value_at(p, generator.random())
         return self._space.ask(suggest)
 
-    def _start(self, number, attempt):
-        from latsearch.search.sampler import OptunaSampler
-        return OptunaSampler(self._space, len(self._reference), "qmc" , self._seed).propose([], number, attempt)
+
+class _CurveModel:
+    """What is predicted of full trainings.
+
+    Attributes:
+        running: ``[R, M]`` rows that are expected of the trials that run.
+    """
+
+    def __init__(self, space: Space, measured: Sequence[Observation], running: Sequence[Values]):
+        self._space = space
+        inputs, curves, ends, seconds = [], [], [], []
+        for seen in measured[-_MOST_TRIALS:]:
+            for stage in seen.stages:
+                inputs.append(self._place(seen.values, stage.share))
+                curves.append(_knots(stage))
+            ends.append(self._place(seen.values))
+            last = seen.stages[-1]
+            seconds.append([np.log(max(last.seconds / last.share, 1e-6))])
+        outputs = np.stack(curves)  # [N, Q, M]
+        self._curves = [
+            fit(np.array(inputs), outputs[:, :, column]) for column in range(outputs.shape[-1])
+        ]
+        self._seconds = fit(np.array(ends), np.array(seconds))
+        self.running = outputs[:0].reshape(0, outputs.shape[-1])
+        if running:
+            mean, _, _ = self.predict(running)
+            self.running = mean.reshape(-1, mean.shape[-1])
+            places = np.array([self._place(values) for values in running])
+            self._curves = [process.believing(places) for process in self._curves]
+
+    def predict(self, points: Sequence[Values]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean and deviation of the curves ``[P, Q, M]``, and the seconds ``[P]``."""
+        places = np.array([self._place(values) for values in points])
+        found = [process.predict(places) for process in self._curves]
+        seconds, _ = self._seconds.predict(places)
+        return (
+            np.stack([mean for mean, _ in found], axis=-1),
+            np.stack([deviation for _, deviation in found], axis=-1),
+            np.exp(seconds[:, 0]),
+        )
+
+    def _place(self, values: Values, share: float = 1.0) -> list[float]:
+        """Inputs of a configuration after a share of its budget; unused fields in the middle."""
+        units = [
+            place_of(p, values[p.name]) if p.name in values else 0.5 for p in self._space.parameters
+        ]
+        return [*units, max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)]
+
+
+def _knots(stage: Stage) -> FloatArray:
+    """A stage's curve at evenly spaced places along its rows, ``[Q, M]``."""
+    rows = np.arange(len(stage.losses))
+    places = np.linspace(0, rows[-1], KNOTS)
+    return np.stack([np.interp(places, rows, column) for column in stage.losses.T], axis=1)
+
+
+def _running(history: Sequence[Observation]) -> list[Values]:
+    return [seen.values for seen in history if seen.losses is None][-_MOST_RUNNING:]
+
+
+def _front(measured: Sequence[Observation]) -> tuple[FloatArray, list[Values]]:
+    """The nondominated rows that keep the constraints, and the configurations they are of."""
+    able = [seen for seen in measured if seen.stages[-1].violation <= 0] or list(measured)
+    rows = np.concatenate([seen.stages[-1].losses for seen in able])
+    owners = np.repeat(np.arange(len(able)), [len(seen.stages[-1].losses) for seen in able])
+    best = pareto.nondominated(rows)
+    return rows[best], [able[index].values for index in np.unique(owners[best])]

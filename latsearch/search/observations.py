@@ -25,8 +25,8 @@ class Stage:
     Attributes:
         share: of its full budget of epochs.
         seconds: of training until there.
-        losses: ``[R, M]`` nondominated rows of its curve that keep the constraints, in order of
-            rising decision threshold; where none does, the least violating row.
+        losses: ``[R, M]`` rows of its curve that keep the constraints, in order of rising
+            decision threshold; where none does, the least violating ones.
         violation: by how much they break the constraints; 0 where they keep them.
     """
 
@@ -104,11 +104,9 @@ def stages(
         if epoch in halves or epoch == max(log):
             curve = DecisionCurve.from_json(log[epoch]["curve"])
             losses = curve_losses(curve, objectives)
-            rows = best_rows(curve, objectives, constraints)
             broken = violations(curve, constraints)
-            kept = rows or [int(np.argmin(broken))]
-            violation = 0.0 if rows else float(broken.min())
-            found.append(Stage(epoch / budget, seconds, losses[kept], violation))
+            kept = np.flatnonzero(broken <= max(0.0, broken.min()))
+            found.append(Stage(epoch / budget, seconds, losses[kept], float(broken.min())))
     return tuple(found)
 
 

@@ -6,17 +6,19 @@ seed, so that a search that goes on after a crash proposes what it would have pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from latsearch.config import Space, Value
+from latsearch.config import Space, StudyConfig, Value
+from latsearch.search.curve_sampler import CurveSampler
 from latsearch.search.distributions import suggest
 from latsearch.search.models import MODELS, Request, study_with
 from latsearch.search.observations import Observation
+from latsearch.search.results import reference_losses
 
 
 class Sampler(Protocol):
@@ -34,6 +36,21 @@ class Sampler(Protocol):
                 drawn from another seed.
         """
         ...
+
+
+def sampler_for(config: StudyConfig, reference: Mapping[str, float]) -> Sampler:
+    """The sampler that a study asks for.
+
+    Args:
+        config: the study.
+        reference: its hypervolume's reference point by objective.
+    """
+    search, objectives = config.search, tuple(config.objectives)
+    if search.sampler != "curves":
+        return OptunaSampler(config.space, len(objectives), search.sampler, search.seed)
+    start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)
+    point = reference_losses(reference, objectives)
+    return CurveSampler(config.space, point, search.seed, start)
 
 
 class OptunaSampler:
