@@ -78,11 +78,12 @@ class CurveSampler:
         if not new:
             return self._any(generator)
         mean, deviation, seconds = model.predict(new)
+        floor = np.array([-1.0, 1.0, -9.0])
         front = np.concatenate([front, model.running])
-        hopes = self._added(front, mean - _OPTIMISM * deviation) / seconds**_COST
+        hopes = self._added(front, np.maximum(mean - _OPTIMISM * deviation, floor)) / seconds**_COST
         best = np.argsort(-hopes, kind="stable")[:_FINALISTS]
         draws = generator.standard_normal((_DRAWS, 1, 1, mean.shape[-1]))
-        added = [self._added(front, mean[best] + draw * deviation[best]) for draw in draws]
+        added = [self._added(front, np.maximum(mean[best] + draw * deviation[best], floor)) for draw in draws]
         return new[int(best[np.argmax(np.mean(added, axis=0) / seconds[best]**_COST)])]
 
     def _added(self, front: FloatArray, curves: FloatArray) -> FloatArray:
