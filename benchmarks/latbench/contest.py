@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from latbench.peers import Peer, Told
 from latbench.scoring import THRESHOLDS, Judge, Score, row_at
 
 from latsearch.config import StudyConfig
-from latsearch.objectives import DecisionCurve
+from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve, EpochReport
 from latsearch.search.driver import Search, TrialEnded
 from latsearch.search.results import curve_losses, knee_row, violations
 from latsearch.search.sampler import sampler_for
@@ -37,7 +37,7 @@ def run_ours(
     *,
     curves: bool = True,
 ) -> Score:
-    """Our search, its score, and the simulation it ran in.
+    """The score of our search.
 
     Args:
         judge: what it sees, and what scores it.
@@ -84,22 +84,17 @@ def _over(limits: Limits, compute: float, score: Score) -> bool:
     )
 
 
-def _knee_alone(judge: Judge, report):
-    from dataclasses import fields, replace
-
+def _knee_alone(judge: Judge, report: EpochReport) -> EpochReport:
+    """The report with the knee row of its curve alone."""
     row = knee_row(report.curve, judge.objectives, judge.constraints)
-    columns = {
-        column.name: tuple([report.curve.kind[row]])
-        if column.name == "kind"
-        else getattr(report.curve, column.name)[[row]]
-        for column in fields(DecisionCurve)
-    }
-    return replace(report, curve=DecisionCurve(**columns))
+    numbers = {name: getattr(report.curve, name)[[row]] for name in NUMERIC_COLUMNS}
+    curve = DecisionCurve(kind=(report.curve.kind[row],), **numbers)
+    return replace(report, curve=curve)
 
 
 @dataclass
 class _Training:
-    """A peer's training under way."""
+    """A peer's training under way; the epochs until its next event cost nothing if not charged."""
 
     handle: object
     configuration: int

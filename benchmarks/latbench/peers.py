@@ -124,13 +124,16 @@ class OptunaPeer:
         self._study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
 
     def ask(self) -> Proposal:
+        """See `Peer`."""
         trial = self._study.ask(self._space)
         return trial, *self._encoding.decode(trial.params)
 
     def report(self, handle: Any, told: Told) -> bool:
+        """See `Peer`."""
         return True
 
     def tell(self, handle: Any, told: Told) -> None:
+        """See `Peer`."""
         handle.set_constraint("rows", told.violation)
         self._study.tell(handle, [float(value) for value in told.losses])
 
@@ -150,14 +153,17 @@ class RayPeer:
         self._count = 0
 
     def ask(self) -> Proposal:
+        """See `Peer`."""
         self._count += 1
         handle = f"trial{self._count}"
         return handle, *self._encoding.decode(self._searcher.suggest(handle))
 
     def report(self, handle: Any, told: Told) -> bool:
+        """See `Peer`."""
         return True
 
     def tell(self, handle: Any, told: Told) -> None:
+        """See `Peer`."""
         self._searcher.on_trial_complete(handle, _result(told))
 
 
@@ -174,6 +180,7 @@ class SyneTunePeer:
         self._count = 0
 
     def ask(self) -> Proposal:
+        """See `Peer`."""
         import datetime
 
         config = self._scheduler.suggest().config
@@ -183,9 +190,11 @@ class SyneTunePeer:
         return trial, *self._encoding.decode(config)
 
     def report(self, handle: Any, told: Told) -> bool:
+        """See `Peer`."""
         return self._scheduler.on_trial_result(handle, _result(told)) == "CONTINUE"
 
     def tell(self, handle: Any, told: Told) -> None:
+        """See `Peer`."""
         if not self.reports:
             self._scheduler.on_trial_result(handle, _result(told))
         self._scheduler.on_trial_complete(handle, _result(told))

@@ -127,5 +127,5 @@ class Score:
             self.history.append((compute, now, self.trainings, share))
 
     def until(self, share: float) -> tuple[float, float, int] | None:
-        """Compute, virtual time and trainings until the share was reached; None where it was not."""
+        """Compute, virtual time and trainings until the share was reached; None: it was not."""
         return next((entry[:3] for entry in self.history if entry[3] >= share), None)

@@ -26,19 +26,20 @@ from latsearch.objectives import FloatArray
 from latsearch.search.observations import Observation, Stage
 from latsearch.search.points import identity, place_of, value_at
 from latsearch.search.processes import fit
+from latsearch.search.results import reference_losses
 
 if TYPE_CHECKING:
     from latsearch.search.sampler import Sampler
 
-KNOTS = 5  # places along a curve that are predicted
-STARTUP_TRIALS = 6  # that have to be measured before a model is fitted
-_MOST_TRIALS = 100  # that the processes are fitted to: their cost grows with the cube
+KNOTS = 8  # places along a curve that are predicted
+STARTUP_TRIALS = 4  # that have to be measured before a model is fitted
+_MOST_TRIALS = 100  # that the processes are fitted to
+_MOST_ROWS = 160  # of trials and stages together: the cost of a fit grows with the cube
 _MOST_RUNNING = 64  # that count as trained
 _RANDOM = 192  # candidates drawn from the whole space
 _NEAR = 192  # candidates that differ from a member of the front in one field or two
 _FINALISTS = 24  # candidates, by an optimistic estimate, whose expectation is computed
 _DRAWS = 16
-_COST = 1.0
 _OPTIMISM = 1.0  # standard deviations of the optimistic estimate
 _HALVINGS = 4.0  # of the budget, which the progress 0..1 spans
 
@@ -48,17 +49,18 @@ Values = Mapping[str, Value]
 class CurveSampler:
     """Proposes by a model of curves; see the module."""
 
-    def __init__(self, space: Space, reference: FloatArray, seed: int, start: Sampler):
+    def __init__(self, space: Space, reference: Mapping[str, float], seed: int, start: Sampler):
         """Keep what proposals depend on.
 
         Args:
             space: the search space.
-            reference: ``[M]`` the hypervolume's reference point on the scale of losses.
+            reference: the hypervolume's reference point by objective.
             seed: of the study.
             start: proposes until enough trials are measured.
         """
         self._space = space
-        self._reference = reference
+        self._objectives = tuple(reference)
+        self._reference = reference_losses(reference, self._objectives)
         self._seed = seed
         self._start = start
 
@@ -78,13 +80,24 @@ class CurveSampler:
         if not new:
             return self._any(generator)
         mean, deviation, seconds = model.predict(new)
-        floor = np.array([-1.0, 1.0, -9.0])
+        floor = self._floor(measured)
         front = np.concatenate([front, model.running])
-        hopes = self._added(front, np.maximum(mean - _OPTIMISM * deviation, floor)) / seconds**_COST
+        hoped = np.maximum(mean - _OPTIMISM * deviation, floor)
+        hopes = self._added(front, hoped) / seconds
         best = np.argsort(-hopes, kind="stable")[:_FINALISTS]
         draws = generator.standard_normal((_DRAWS, 1, 1, mean.shape[-1]))
-        added = [self._added(front, np.maximum(mean[best] + draw * deviation[best], floor)) for draw in draws]
-        return new[int(best[np.argmax(np.mean(added, axis=0) / seconds[best]**_COST)])]
+        drawn = np.maximum(mean[best] + draws * deviation[best], floor)
+        added = [self._added(front, curves) for curves in drawn]
+        return new[int(best[np.argmax(np.mean(added, axis=0) / seconds[best])])]
+
+    def _floor(self, measured: Sequence[Observation]) -> FloatArray:
+        """Losses that no curve can go below, ``[M]``: a draw must not promise the impossible.
+
+        No accuracy is above 1, and nobody decides before the earliest decision that was measured.
+        """
+        earliest = np.min([seen.stages[-1].losses.min(axis=0) for seen in measured], axis=0)
+        bounds = {"accuracy": -1.0, "energy": -np.inf}
+        return np.array([bounds.get(name, earliest[i]) for i, name in enumerate(self._objectives)])
 
     def _added(self, front: FloatArray, curves: FloatArray) -> FloatArray:
         """Hypervolume that each curve of ``[P, Q, M]`` alone adds to the front, ``[P]``."""
@@ -125,19 +138,17 @@ class _CurveModel:
 
     def __init__(self, space: Space, measured: Sequence[Observation], running: Sequence[Values]):
         self._space = space
-        inputs, curves, ends, seconds = [], [], [], []
-        for seen in measured[-_MOST_TRIALS:]:
-            for stage in seen.stages:
-                inputs.append(self._place(seen.values, stage.share))
-                curves.append(_knots(stage))
-            ends.append(self._place(seen.values))
-            last = seen.stages[-1]
-            seconds.append([np.log(max(last.seconds / last.share, 1e-6))])
+        stages = _stages(measured)
+        inputs = [self._place(values, stage.share) for values, stage in stages]
+        curves = [_knots(stage) for _, stage in stages]
+        ends = [(seen.values, seen.stages[-1]) for seen in measured[-_MOST_TRIALS:]]
+        full = [self._place(values) for values, _ in ends]
+        seconds = [[np.log(max(stage.seconds / stage.share, 1e-6))] for _, stage in ends]
         outputs = np.stack(curves)  # [N, Q, M]
         self._curves = [
             fit(np.array(inputs), outputs[:, :, column]) for column in range(outputs.shape[-1])
         ]
-        self._seconds = fit(np.array(ends), np.array(seconds))
+        self._seconds = fit(np.array(full), np.array(seconds))
         self.running = outputs[:0].reshape(0, outputs.shape[-1])
         if running:
             mean, _, _ = self.predict(running)
@@ -162,6 +173,21 @@ class _CurveModel:
             place_of(p, values[p.name]) if p.name in values else 0.5 for p in self._space.parameters
         ]
         return [*units, max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)]
+
+
+def _stages(measured: Sequence[Observation]) -> list[tuple[Values, Stage]]:
+    """What the processes are fitted to: of each trial its last stage, then the earlier ones.
+
+    Of more trials than can be had, those on the front and the newest.
+    """
+    _, members = _front(measured)
+    best = {identity(values) for values in members[-_MOST_TRIALS // 2 :]}
+    newest = measured[-(_MOST_TRIALS - len(best)) :]
+    older = measured[: len(measured) - len(newest)]
+    chosen = [seen for seen in older if identity(seen.values) in best] + list(newest)
+    ends = [(seen.values, seen.stages[-1]) for seen in chosen]
+    earlier = [(seen.values, stage) for seen in reversed(chosen) for stage in seen.stages[:-1]]
+    return ends + earlier[: _MOST_ROWS - len(ends)]
 
 
 def _knots(stage: Stage) -> FloatArray:

@@ -22,7 +22,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 from latsearch.objectives import FloatArray
 
 _ROOT_5 = math.sqrt(5.0)
-_SCALE_PRIOR = (0.0, 1.0)  # mean and deviation of log l_d
+_SCALE_PRIOR = (0.7, 0.7)  # mean and deviation of log l_d
 _NOISE_PRIOR = (math.log(1e-2), 1.5)  # of log s²
 _BOUNDS = ((-3.0, 4.0), (math.log(1e-5), math.log(0.5)))  # of log l_d and of log s²
 _STEPS = 30  # of the optimiser

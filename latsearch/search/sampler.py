@@ -18,7 +18,6 @@ from latsearch.search.curve_sampler import CurveSampler
 from latsearch.search.distributions import suggest
 from latsearch.search.models import MODELS, Request, study_with
 from latsearch.search.observations import Observation
-from latsearch.search.results import reference_losses
 
 
 class Sampler(Protocol):
@@ -49,8 +48,7 @@ def sampler_for(config: StudyConfig, reference: Mapping[str, float]) -> Sampler:
     if search.sampler != "curves":
         return OptunaSampler(config.space, len(objectives), search.sampler, search.seed)
     start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)
-    point = reference_losses(reference, objectives)
-    return CurveSampler(config.space, point, search.seed, start)
+    return CurveSampler(config.space, reference, search.seed, start)
 
 
 class OptunaSampler:
