@@ -9,7 +9,7 @@ from typing import Any
 from latsearch.config import StoppingConfig, StudyConfig
 
 # what docs/latbench.md calls ours; chosen on digits alone
-STOPPING = StoppingConfig(rule="halving", reduction_factor=3, min_epochs=3)
+STOPPING = StoppingConfig(rule="halving", reduction_factor=2, min_epochs=3)
 SAMPLER = "curves"
 
 

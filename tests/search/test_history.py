@@ -40,7 +40,7 @@ def shown(order: Sequence[int], running: Sequence[int] = ()) -> list[int]:
     for number in range(len(order) + len(running)):
         history.started(record(number, TrialState.RUNNING))
     for number in order:
-        history.ended(record(number))
+        history.ended(record(number), budget=3)
     return [int(seen.values["x"] or 0) for seen in history.shown()]
 
 
@@ -56,7 +56,7 @@ def test_short_histories_are_shown_whole(chunk: int) -> None:
     history.started(record(0, TrialState.RUNNING))
     (running,) = history.shown()
     assert running.losses is None
-    history.ended(record(0, TrialState.PRUNED))
+    history.ended(record(0, TrialState.PRUNED), budget=3)
     (stopped,) = history.shown()
     assert not stopped.measured
 
