@@ -14,7 +14,6 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from latsearch.config import Space, StudyConfig, Value
-from latsearch.search.curve_sampler import CurveSampler
 from latsearch.search.distributions import suggest
 from latsearch.search.models import MODELS, Request, study_with
 from latsearch.search.observations import Observation
@@ -47,6 +46,8 @@ def sampler_for(config: StudyConfig, reference: Mapping[str, float]) -> Sampler:
     search, objectives = config.search, tuple(config.objectives)
     if search.sampler != "curves":
         return OptunaSampler(config.space, len(objectives), search.sampler, search.seed)
+    from latsearch.search.curve_sampler import CurveSampler  # scipy takes half a second to import
+
     start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)
     return CurveSampler(config.space, reference, search.seed, start)
 
