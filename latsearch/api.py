@@ -25,7 +25,18 @@ from latsearch.evaluating import EvaluationOptions as EvaluationOptions
 from latsearch.evaluating import evaluate as evaluate
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
-from latsearch.runs import DEFAULT_RUNS, find_study, folder_lock, put_aside
+from latsearch.runs import (
+    DEFAULT_RUNS,
+    Runs,
+    find_study,
+    folder_lock,
+    home_of,
+    local_folder,
+    put_aside,
+    shown,
+    study_folder,
+)
+from latsearch.search.address import check_address, use_token
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
 from latsearch.search.query import parse
@@ -39,7 +50,7 @@ if TYPE_CHECKING:
     from latsearch.data import Progress, Splits
     from latsearch.evaluation import LoadedNetwork
     from latsearch.planning import Plan
-    from latsearch.search.engine import LocalRay
+    from latsearch.search.nodes import RayNodes
     from latsearch.tracking import PublishReport, Registration
 
 _LOGGER = logging.getLogger("latsearch")
@@ -78,7 +89,8 @@ class RunOptions:
         workers: trials at a time; None for as many as fit, 0 for this process without Ray.
         seed: seed of the study; None as configured.
         study: name of the study; None as configured.
-        runs: folder of all studies.
+        runs: folder of all studies, or a URI of object storage such as ``s3://bucket/prefix``.
+        address: of a Ray cluster, ``auto`` or ``HOST:PORT``; None for Ray on this machine.
         fresh: put an earlier study of this name aside and start anew.
         download: fetch a missing data set where the library can.
         allow_code: the user allows that Python code named in the YAML is run.
@@ -90,7 +102,8 @@ class RunOptions:
     workers: int | None = None
     seed: int | None = None
     study: str | None = None
-    runs: Path = DEFAULT_RUNS
+    runs: Runs = DEFAULT_RUNS
+    address: str | None = None
     fresh: bool = False
     download: bool = False
     allow_code: bool = False
@@ -138,14 +151,22 @@ def run(
     config = options.applied(resolve(source))
     if config.storage is not None:
         remember(config.storage)
+    if options.address is not None:
+        check_address(options.address)
+        use_token()
     splits = _splits(config, options)
-    folder = options.runs / config.study
+    folder, home = study_folder(options.runs, config.study), home_of(options.runs, config.study)
+    if home is not None and config.storage is None:
+        raise UserError(
+            f"--runs {shown(options.runs)}: object storage holds checkpoints, not the study "
+            "itself: name a database with storage: postgresql://… or in LATSEARCH_STORAGE"
+        )
     _make(folder)
     with ExitStack() as opening:
-        opening.enter_context(folder_lock(folder, config.storage))
+        opening.enter_context(folder_lock(folder, config.storage, home))
         aside = put_aside(folder) if options.fresh else None
-        with _executor(options, splits) as executor:
-            study = _open_or_create(folder, config, splits, executor, warn)
+        with _executor(options, splits, warn) as executor:
+            study = _open_or_create(folder, home, config, splits, executor, warn)
             with study.driven():
                 if is_postgres(study.storage):
                     opening.close()  # others may have a folder of this name
@@ -183,13 +204,13 @@ def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -
     return list(planning.smoke(config, _splits(config, options)))
 
 
-def status(run: str | Path, runs: Path = DEFAULT_RUNS) -> StudyStatus:
+def status(run: str | Path, runs: Runs = DEFAULT_RUNS) -> StudyStatus:
     """Where a study stands; it may be running."""
     return study_status(Study.open(find_study(run, runs)))
 
 
 def front(
-    run: str | Path, where: str | None = None, runs: Path = DEFAULT_RUNS
+    run: str | Path, where: str | None = None, runs: Runs = DEFAULT_RUNS
 ) -> list[OperatingPoint]:
     """The front of a study, best in its first objective first.
 
@@ -207,7 +228,7 @@ def front(
 
 
 def select(
-    run: str | Path, rule: Rule = "knee", where: str | None = None, runs: Path = DEFAULT_RUNS
+    run: str | Path, rule: Rule = "knee", where: str | None = None, runs: Runs = DEFAULT_RUNS
 ) -> dict[str, Any]:
     """One operating point of a study's front as a flat row, with the folder of its weights.
 
@@ -228,7 +249,7 @@ def register(
     name: str,
     where: str | None = None,
     to: str | None = None,
-    runs: Path = DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
 ) -> list[Registration]:
     """Put what each rule chooses of a front into MLflow's model registry, under its alias.
 
@@ -253,7 +274,7 @@ def register(
     return tracking.register(study, chosen, name, uri, _attach)
 
 
-def compare(runs_to_compare: Sequence[str | Path], runs: Path = DEFAULT_RUNS) -> Comparison:
+def compare(runs_to_compare: Sequence[str | Path], runs: Runs = DEFAULT_RUNS) -> Comparison:
     """The fronts of two studies or more side by side.
 
     Raises:
@@ -291,7 +312,7 @@ def curve(file: str | Path) -> DecisionCurve:
         raise UserError(f"{file}: {error}") from None
 
 
-def publish(run: str | Path, to: str | None = None, runs: Path = DEFAULT_RUNS) -> PublishReport:
+def publish(run: str | Path, to: str | None = None, runs: Runs = DEFAULT_RUNS) -> PublishReport:
     """Make MLflow's copy of a study complete; where it is, nothing is written.
 
     Args:
@@ -313,7 +334,7 @@ def report(
     run: str | Path,
     out: Path | None = None,
     png: Path | None = None,
-    runs: Path = DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
 ) -> Path:
     """Write the report of a study, one HTML file that needs no network; where it is.
 
@@ -343,7 +364,7 @@ def report(
     return out
 
 
-def load(run: str | Path, trial: int, runs: Path = DEFAULT_RUNS) -> LoadedNetwork:
+def load(run: str | Path, trial: int, runs: Runs = DEFAULT_RUNS) -> LoadedNetwork:
     """The trained network of a trial.
 
     Raises:
@@ -383,23 +404,28 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _executor(options: RunOptions, splits: Splits) -> Iterator[LocalRay | None]:
+def _executor(
+    options: RunOptions, splits: Splits, warn: Callable[[str], None]
+) -> Iterator[RayNodes | None]:
     """Ray, not yet started; None where the search runs in this process."""
     if options.workers == 0:
         yield None
         return
-    from latsearch.search.engine import LocalRay
+    from latsearch.search.nodes import RayNodes
 
     size = splits.train.pixels.nbytes + splits.validation.pixels.nbytes
-    with LocalRay(size) as ray:
+    with RayNodes(size, options.address, warn) as ray:
+        if options.address is not None:
+            ray.wait()  # before a study is made that could not run
         yield ray
 
 
 def _open_or_create(
     folder: Path,
+    home: str | None,
     config: StudyConfig,
     splits: Splits,
-    executor: LocalRay | None,
+    executor: RayNodes | None,
     warn: Callable[[str], None],
 ) -> Study:
     if Study.exists(folder):
@@ -413,7 +439,7 @@ def _open_or_create(
         executor.start()  # beside the import of torch
     from latsearch.search.reference import reference_point
 
-    study = Study.create(folder, config, reference_point(config, splits))
+    study = Study.create(folder, config, reference_point(config, splits), home)
     study.note_validation_samples(len(splits.validation))
     return study
 
@@ -426,7 +452,7 @@ def _publisher(
         return nullcontext(_ignore)
     from latsearch.tracking import BackgroundPublisher, default_uri
 
-    uri = study.config.tracking.uri or default_uri(options.runs)
+    uri = study.config.tracking.uri or default_uri(local_folder(options.runs))
     return BackgroundPublisher(study.folder, uri, warn=warn, attach=_attach)
 
 
@@ -452,7 +478,7 @@ def _search(
     options: RunOptions,
     watch: Watch | None,
     observer: Observer,
-    executor: LocalRay | None,
+    executor: RayNodes | None,
 ) -> bool:
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
@@ -493,7 +519,7 @@ def _search_on_ray(
     search: Search,
     study: Study,
     splits: Splits,
-    executor: LocalRay,
+    executor: RayNodes,
     workers: int | None,
     view: View,
     deadline: float | None,
@@ -507,10 +533,11 @@ def _search_on_ray(
         run_on_ray(
             search,
             splits,
-            settings_for(study),
+            settings_for(study, shared=executor.address is not None),
             resources,
             timeout=study.config.run.timeout,
             deadline=deadline,
+            shared=executor.address is not None,
         )
 
 

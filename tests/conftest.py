@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.postgres import Postgres, binaries
+from tests.s3 import CREDENTIALS, S3Server
 
 # Shared machines are slow at times: a slow example is no fault. The same examples in every run.
 settings.register_profile("latsearch", deadline=None, derandomize=True, max_examples=50)
@@ -35,3 +36,19 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     del os.environ["LATSEARCH_CACHE"]
     if before is not None:
         os.environ["LATSEARCH_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server with a bucket."""
+    server = S3Server()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with its credentials in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -32,15 +32,16 @@ class Postgres:
     PostgreSQL refuses to run as root: there it runs as the user that its package made.
     """
 
-    def __init__(self, programs: Path):
+    def __init__(self, programs: Path, address: str = "127.0.0.1"):
         self._programs = programs
+        self.address = address
         self._folder = Path(tempfile.mkdtemp(prefix="latsearch-postgres-"))
         self._data = self._folder / "data"
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port = int(free.getsockname()[1])
         secret = self._folder / "password"
         secret.write_text(PASSWORD + "\n")
@@ -49,11 +50,15 @@ class Postgres:
             "initdb", "-D", self._data, "-U", USER, f"--pwfile={secret}", "--auth=scram-sha-256",
             "--no-sync", "-E", "UTF8", "--locale=C",
         )  # fmt: skip
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {address}/24 scram-sha-256\n")
         self.start()
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder} -c fsync=off"
+        options = (
+            f"-p {self.port} -c listen_addresses={self.address} -k {self._folder} -c fsync=off"
+        )
         self._run(
             "pg_ctl", "-D", self._data, "-l", self._folder / "log", "-w", "-o", options, "start"
         )
@@ -70,7 +75,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """The URL of a database with the password."""
-        return f"postgresql://{USER}:{QUOTED}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{QUOTED}@{self.address}:{self.port}/{database}"
 
     def query(self, sql: str, database: str) -> list[tuple[object, ...]]:
         """The rows that a statement returns, if it returns any."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,12 +20,28 @@ RUN = click.argument("run", metavar="RUN")
 ALLOW_CODE = click.option(
     "--allow-code", is_flag=True, help="Run the Python code that the configuration names."
 )
+
+
+class _RunsFolder(click.Path):
+    """A folder, or the URI of one in object storage."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return value
+        return super().convert(value, param, ctx)
+
+
 RUNS = click.option(
     "--runs",
-    type=click.Path(path_type=Path),
+    type=_RunsFolder(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder of all studies.",
+    help="Folder of all studies, or s3://BUCKET/PREFIX.",
 )
 
 

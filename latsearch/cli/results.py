@@ -12,6 +12,7 @@ from latsearch.cli.output import RUN, RUNS, open_console, print_front
 from latsearch.errors import UserError
 
 if TYPE_CHECKING:
+    from latsearch.runs import Runs
     from latsearch.selection import Rule
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows as CSV.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="... or as JSON.")
 def front(
-    run: str, runs: Path, where: str | None, csv_file: Path | None, json_file: Path | None
+    run: str, runs: Runs, where: str | None, csv_file: Path | None, json_file: Path | None
 ) -> None:
     """Show the front of the study RUN: one row an operating point."""
     from latsearch import api
@@ -63,7 +64,7 @@ def front(
 @click.option("--to", metavar="URI", help="MLflow to register at [default: as the study says].")
 def select(
     run: str,
-    runs: Path,
+    runs: Runs,
     where: str | None,
     by: str | None,
     rule: Rule | None,
@@ -134,7 +135,7 @@ def curve(file: Path, csv_file: Path | None) -> None:
 @click.command()
 @click.argument("studies", metavar="RUN RUN ...", nargs=-1, required=True)
 @RUNS
-def compare(studies: tuple[str, ...], runs: Path) -> None:
+def compare(studies: tuple[str, ...], runs: Runs) -> None:
     """Compare the fronts of several studies: volume, coverage, accuracy within limits."""
     from latsearch import api
     from latsearch.tables import comparison_tables
@@ -153,7 +154,7 @@ def compare(studies: tuple[str, ...], runs: Path) -> None:
     help="Where to [default: report.html in the study's folder].",
 )
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the front too.")
-def report(run: str, runs: Path, out: Path | None, png: Path | None) -> None:
+def report(run: str, runs: Runs, out: Path | None, png: Path | None) -> None:
     """Write all about the study RUN into one HTML file that needs no network."""
     from latsearch import api
 
@@ -167,7 +168,7 @@ def report(run: str, runs: Path, out: Path | None, png: Path | None) -> None:
 @RUN
 @RUNS
 @click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
-def publish(run: str, runs: Path, to: str | None) -> None:
+def publish(run: str, runs: Runs, to: str | None) -> None:
     """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""
     from latsearch import api
 
@@ -184,13 +185,13 @@ def publish(run: str, runs: Path, to: str | None) -> None:
 @RUNS
 @click.option("--uri", help="MLflow tracking URI [default: the runs folder's own store].")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(run: str | None, runs: Path, uri: str | None, port: int) -> None:
+def ui(run: str | None, runs: Runs, uri: str | None, port: int) -> None:
     """Serve MLflow's UI on 127.0.0.1 and say where the study RUN's front is."""
-    from latsearch.runs import find_study
+    from latsearch.runs import find_study, local_folder
     from latsearch.search.storage import Study
     from latsearch.tracking import serve_ui
 
     study = Study.open(find_study(run, runs)) if run else None
     if study is not None:
         uri = uri or study.config.tracking.uri
-    serve_ui(runs, uri, port, click.echo, study)
+    serve_ui(local_folder(runs), uri, port, click.echo, study)

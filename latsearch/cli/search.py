@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from latsearch.api import RunOptions, RunResult
     from latsearch.planning import Plan
+    from latsearch.runs import Runs
     from latsearch.search.driver import Search
     from latsearch.search.storage import Study
 
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of sampler and trainings.")
 @RUNS
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to run on, auto or HOST:PORT [default: Ray on this machine].",
+)
 @click.option("--study", metavar="NAME", help="Name of the study [default: as in FILE].")
 @click.option("--fresh", is_flag=True, help="Put an earlier study aside and start anew.")
 @click.option("--download", is_flag=True, help="Fetch a missing data set where possible.")
@@ -69,6 +75,7 @@ def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
 
 def _run(file: str, options: RunOptions) -> None:
     from latsearch import api
+    from latsearch.runs import home_of, shown
     from latsearch.terminal import LiveView, PlainView
 
     console = open_console()
@@ -78,8 +85,9 @@ def _run(file: str, options: RunOptions) -> None:
         return view(study, search, workers, console)
 
     config = options.applied(api.resolve(file))
-    folder = options.runs / config.study
-    say(console, f"{config.study}: getting data, networks and Ray ready; results go to {folder}")
+    home = home_of(options.runs, config.study)
+    where = shown(home) if home else Path(options.runs) / config.study
+    say(console, f"{config.study}: getting data, networks and Ray ready; results go to {where}")
     try:
         result = api.run(config, options, watch, warn=lambda line: say(console, line))
     except KeyboardInterrupt:
@@ -91,8 +99,8 @@ def _run(file: str, options: RunOptions) -> None:
         sys.exit(130)
     if result.put_aside:
         say(console, f"the earlier study is now {result.put_aside}")
-    print_front(folder, console)
-    _print_end(result, console, published=config.tracking.enabled)
+    print_front(result.folder, console)
+    _print_end(result, console, options, published=config.tracking.enabled)
 
 
 @click.command()
@@ -123,7 +131,7 @@ def method() -> None:
 
 @click.command(name="list")
 @RUNS
-def list_command(runs: Path) -> None:
+def list_command(runs: Runs) -> None:
     """List the studies in the runs folder."""
     from rich.table import Table
 
@@ -149,7 +157,7 @@ def list_command(runs: Path) -> None:
 @RUN
 @RUNS
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def rm(run: str, runs: Path, yes: bool) -> None:
+def rm(run: str, runs: Runs, yes: bool) -> None:
     """Delete the study RUN with its checkpoints (its MLflow runs stay)."""
     from latsearch.runs import find_study, remove_study
 
@@ -160,7 +168,7 @@ def rm(run: str, runs: Path, yes: bool) -> None:
     click.echo(f"deleted {folder}")
 
 
-def print_status(run: str | Path, runs: Path, as_json: bool) -> None:
+def print_status(run: str | Path, runs: Runs, as_json: bool) -> None:
     """Print where the study RUN stands; it may be running."""
     from latsearch import api
 
@@ -183,8 +191,15 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"storage   about {plan.megabytes:,.0f} MB")
 
 
-def _print_end(result: RunResult, console: Console, *, published: bool) -> None:
+def _print_end(
+    result: RunResult, console: Console, options: RunOptions, *, published: bool
+) -> None:
+    from latsearch.runs import home_of, shown
+
     status, folder = result.status, result.folder
+    home = home_of(options.runs, folder.name)
+    elsewhere = f"--runs '{options.runs}'" if home else f"--runs {folder.parent}"
+    study = f"{folder.name} {elsewhere}" if home else str(folder)
     ended = status.complete + status.pruned + status.failed
     if status.exhausted and ended < status.trials:
         say(console, "every point of the search space has been tried: there is nothing more to run")
@@ -192,12 +207,12 @@ def _print_end(result: RunResult, console: Console, *, published: bool) -> None:
         console,
         f"\n{'finished' if result.finished else 'paused, the time is up'}: {ended} of "
         f"{status.trials} trials ({status.failed} failed), hypervolume {status.hypervolume:.4g}, "
-        f"{status.seconds:.0f} s of searching, in {folder}",
+        f"{status.seconds:.0f} s of searching, in {shown(home) if home else folder}",
     )
     commands = [
-        f"latsearch front {folder} --where 'latency <= 1.5'",
-        f"latsearch front {folder} --csv front.csv",
-        *([f"latsearch ui {folder.name} --runs {folder.parent}"] if published else []),
+        f"latsearch front {study} --where 'latency <= 1.5'",
+        f"latsearch front {study} --csv front.csv",
+        *([f"latsearch ui {folder.name} {elsewhere}"] if published else []),
     ]
     say(console, "next:  " + "\n       ".join(commands))
     if result.url:

@@ -97,6 +97,7 @@ class Search:
         self._token = study.start_session()
         self._records = {record.number: record for record in study.trials()}
         self._running: set[int] = set()
+        self._lost_at: dict[int, int] = {}  # number → epoch of its checkpoint when last lost
         self._history = History(tuple(config.objectives), config.constraints)
         self._keeper = Keeper(tuple(config.objectives), config.constraints, config.run.keep)
         self._untrimmed: list[int] = []  # ended trials that may still have weights
@@ -190,14 +191,25 @@ class Search:
         record = self._records[number]
         self._end(replace(record, state=TrialState.FAILED, reason=reason, trace=trace))
 
-    def crash(self, number: int, reason: str) -> None:
-        """Take the death of a trial's worker: try again from its checkpoint, but not for ever."""
+    def crash(self, number: int, reason: str, *, lost: bool = False) -> None:
+        """Take the death of a trial's worker: try again from its checkpoint, but not for ever.
+
+        Args:
+            number: of the trial.
+            reason: what happened, in words.
+            lost: whether the worker's whole machine went away, which is no attempt of a trial
+                that has come further since it last did.
+        """
         record = self._records[number]
-        attempts = record.attempts + 1
+        epoch = _epoch_of(record.checkpoint)
+        further = lost and epoch > self._lost_at.get(number, -1)
+        self._lost_at[number] = epoch
+        attempts = record.attempts + (not further)
         if attempts > self._study.config.run.retries:
             self.fail(number, f"{reason}, {attempts} times")
             return
-        self._study.count_attempt(number, attempts)
+        if attempts != record.attempts:
+            self._study.count_attempt(number, attempts)
         self._records[number] = replace(record, attempts=attempts)
         self._running.discard(number)
         self._waiting.append(number)

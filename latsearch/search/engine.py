@@ -1,4 +1,4 @@
-"""The executor on Ray Tune: the only file that knows Ray.
+"""The executor on Ray Tune.
 
 Ray runs class trainables in reused actors; every decision is `Search`'s. Ray's own snapshots,
 loggers and restore are off: what has to survive is in the study's storage, and a crashed trial
@@ -8,39 +8,26 @@ comes back as a new Ray trial that goes on from the study's checkpoint.
 from __future__ import annotations
 
 import faulthandler
-import logging
-import os
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints in spite of verbose=0
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; we bound them ourselves
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they take 5 ms and 150 kB of memory a trial
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C has to reach us
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Ray's experiment snapshot is never read
-}
-for _name, _value in _ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+# nodes.py sets Ray's environment: it comes before any other import of ray
+from latsearch.search.nodes import Resources, Room, ask_each_node, is_alive  # isort: skip
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-import ray  # noqa: E402  (reads the environment when it is imported)
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-
-from latsearch.config import StudyConfig  # noqa: E402
-from latsearch.data import Splits  # noqa: E402
-from latsearch.errors import UserError  # noqa: E402
-from latsearch.objectives import EpochReport  # noqa: E402
-from latsearch.search.driver import Assignment, Search  # noqa: E402
-from latsearch.search.worker import (  # noqa: E402
+from latsearch.data import Splits
+from latsearch.errors import LatsearchError
+from latsearch.objectives import EpochReport
+from latsearch.search.driver import Assignment, Search
+from latsearch.search.probe import check_answers, check_here, look_around
+from latsearch.search.worker import (
     Failure,
     MakeWork,
     Work,
@@ -50,97 +37,9 @@ from latsearch.search.worker import (  # noqa: E402
 )
 
 _CRASH = "its worker process died (killed, out of memory, or no report within run.timeout)"
+_LOST = "its machine went away"
 _RESULT = "latsearch"
-_OBJECT_STORE = 128 * 2**20  # bytes beside the data; Ray would otherwise reserve a third of memory
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial takes, and how many run at a time."""
-
-    cpus: float
-    gpus: float
-    workers: int
-
-
-class LocalRay:
-    """Ray on this machine for the life of the context, from `start` on.
-
-    It takes seconds to start, as does importing torch: `start` returns at once, `resources` waits.
-
-    Args:
-        data_bytes: size of the data that go to shared memory.
-    """
-
-    def __init__(self, data_bytes: int):
-        self._data_bytes = data_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray start")
-        self._started: Future[None] | None = None
-
-    def __enter__(self) -> LocalRay:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown(wait=True)
-        if self._started is not None:
-            ray.shutdown()
-
-    def start(self) -> None:
-        """Start Ray in the background, unless that was done already.
-
-        Raises:
-            UserError: the process uses Ray for something else.
-        """
-        if self._started is not None:
-            return
-        if ray.is_initialized():
-            raise UserError("this process uses Ray already: call ray.shutdown() before a search")
-        self._started = self._thread.submit(_start, self._data_bytes)
-
-    def resources(self, config: StudyConfig, workers: int | None) -> Resources:
-        """What a trial takes of this machine, and how many run at a time; waits for Ray.
-
-        Args:
-            config: the study.
-            workers: trials at a time; None for as many as fit.
-
-        Raises:
-            UserError: a trial, or the wanted number of them, does not fit this machine.
-        """
-        self.start()
-        assert self._started is not None
-        self._started.result()
-        return _fit(config, workers, ray.cluster_resources())
-
-
-def _start(data_bytes: int) -> None:
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        object_store_memory=data_bytes + _OBJECT_STORE,
-    )
-
-
-def _fit(config: StudyConfig, workers: int | None, there: dict[str, float]) -> Resources:
-    """How many trials run at a time on what is there."""
-    wanted = {"CPU": config.resources.cpus_per_trial, "GPU": config.resources.gpus_per_trial}
-    room = {
-        kind: int(there.get(kind, 0.0) / amount + 1e-9)
-        for kind, amount in wanted.items()
-        if amount > 0
-    }
-    scarce = min(room, key=lambda kind: room[kind])
-    needed = workers or 1
-    if room[scarce] < needed:
-        raise UserError(
-            f"{needed} trial{'s' if needed > 1 else ''} at a time with {wanted[scarce]:g} "
-            f"{scarce} each do not fit this machine's {there.get(scarce, 0.0):g} {scarce}: lower "
-            f"resources.{scarce.lower()}s_per_trial{' or --workers' if workers else ''}"
-        )
-    return Resources(wanted["CPU"], wanted["GPU"], workers or room[scarce])
+_NODE = "node"
 
 
 def run_on_ray(
@@ -152,6 +51,7 @@ def run_on_ray(
     timeout: float | None,
     deadline: float | None,
     make_work: MakeWork = Work,
+    shared: bool = False,
 ) -> None:
     """Run the search until it is done or the deadline (`time.monotonic`) has passed.
 
@@ -164,8 +64,38 @@ def run_on_ray(
         deadline: when to stop; trials that run then stay interrupted.
         make_work: makes what a worker does with an assignment; another than a training is for
             measuring the driver alone.
+        shared: whether there may be other machines, which have to see the checkpoints.
+
+    Raises:
+        StudyError: a machine does not see them, or has other versions.
     """
-    bridge = _Bridge(search, resources.workers, deadline)
+    bridge = _Bridge(search, Room(resources), deadline)
+    sign = _signed(settings) if shared else None
+    try:
+        _run(bridge, splits, settings, resources, timeout, make_work, sign)
+    finally:
+        if shared:
+            settings.checkpoints.remove_signs()
+
+
+def _signed(settings: WorkerSettings) -> str:
+    """Leave a sign among the checkpoints that every node has to see, now and when it joins."""
+    sign = secrets.token_hex(8)
+    settings.checkpoints.sign(sign)
+    answers = ask_each_node(look_around, settings.checkpoints, sign)
+    check_answers(answers, settings.checkpoints, sign)
+    return sign
+
+
+def _run(
+    bridge: _Bridge,
+    splits: Splits,
+    settings: WorkerSettings,
+    resources: Resources,
+    timeout: float | None,
+    make_work: MakeWork,
+    sign: str | None,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="latsearch-ray-") as scratch:
         trainable = tune.with_parameters(
             _TrialTrainable,
@@ -174,9 +104,10 @@ def run_on_ray(
             resources=resources,
             timeout=timeout,
             make_work=make_work,
+            sign=sign,
         )
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, tune.PlacementGroupFactory([dict(resources.per_trial)])),
             tune_config=tune.TuneConfig(
                 search_alg=_Proposals(bridge),
                 scheduler=_Decisions(bridge),
@@ -205,11 +136,12 @@ class _Bridge:
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its tuner at the start, to restore what we never restore
 
-    def __init__(self, search: Search, workers: int, deadline: float | None):
+    def __init__(self, search: Search, room: Room, deadline: float | None):
         self._search = search
-        self._workers = workers
+        self._room = room
         self._deadline = deadline
         self._running: dict[str, Assignment] = {}
+        self._nodes: dict[str, str] = {}  # where trials ran when they last reported
         self.error: Exception | None = None  # what our side raised below Ray's loop
 
     @property
@@ -229,15 +161,24 @@ class _Bridge:
     def propose(self, ray_id: str) -> dict[str, Any] | str | None:
         if self.over or self._search.done:
             return str(Searcher.FINISHED)
-        if self._search.idle or len(self._running) >= self._workers:
+        if self._search.idle or len(self._running) >= self._room():
             return None
         self._running[ray_id] = assignment = self._search.ask()
         return {_RESULT: assignment}
 
-    def result(self, ray_id: str, told: EpochReport | Failure) -> bool:
-        """Take a worker's word; whether its trial goes on."""
+    def result(self, ray_id: str, told: EpochReport | Failure | LatsearchError, node: str) -> bool:
+        """Take a worker's word; whether its trial goes on.
+
+        Raises:
+            LatsearchError: its machine is no good for the search.
+        """
         assignment = self._running[ray_id]
-        if isinstance(told, Failure):
+        self._nodes[ray_id] = node
+        if isinstance(told, LatsearchError):
+            raise told
+        if isinstance(told, Failure) and told.again:
+            self._search.crash(assignment.number, told.reason)
+        elif isinstance(told, Failure):
             self._search.fail(assignment.number, told.reason, told.trace)
         elif self._search.report(assignment.number, told):
             if told.epoch < assignment.trial.train.epochs:
@@ -249,8 +190,11 @@ class _Bridge:
     def died(self, ray_id: str) -> None:
         """Take the death of a trial's worker."""
         assignment = self._running.pop(ray_id, None)
-        if assignment is not None and not self.over:
-            self._search.crash(assignment.number, _CRASH)
+        if assignment is None or self.over:
+            return
+        node = self._nodes.get(ray_id)
+        lost = node is not None and not is_alive(node)
+        self._search.crash(assignment.number, _LOST if lost else _CRASH, lost=lost)
 
 
 class _Proposals(Searcher):  # type: ignore[misc]
@@ -287,7 +231,7 @@ class _Decisions(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         with self._bridge.noted():
-            goes_on = self._bridge.result(trial.trial_id, result[_RESULT])
+            goes_on = self._bridge.result(trial.trial_id, result[_RESULT], result[_NODE])
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
 
@@ -305,12 +249,20 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
         resources: Resources,
         timeout: float | None,
         make_work: MakeWork,
+        sign: str | None,
     ) -> None:
         self._make_work = make_work
         self._splits = splits
         self._settings = settings
         self._timeout = timeout
-        limit_threads(resources.cpus)
+        self._node = str(ray.get_runtime_context().get_node_id())
+        self._unfit: LatsearchError | None = None
+        if sign is not None:
+            try:
+                check_here(settings.checkpoints, sign)
+            except LatsearchError as error:
+                self._unfit = error
+        limit_threads(resources.per_trial["CPU"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -319,14 +271,17 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        return {_RESULT: self._unfit or self._trained(), _NODE: self._node}
+
+    def _trained(self) -> EpochReport | Failure:
         if self._timeout is not None:
             # a hung training holds its thread: the process has to go, the driver sees it die
             faulthandler.dump_traceback_later(self._timeout, exit=True, file=2)
         try:
             if self._work is None:
                 self._work = self._make_work(self._assignment, self._splits, self._settings)
-            return {_RESULT: self._work.step()}
+            return self._work.step()
         except Exception as error:  # reported with its trace; the worker lives on
-            return {_RESULT: Failure.of(error)}
+            return Failure.of(error)
         finally:
             faulthandler.cancel_dump_traceback_later()

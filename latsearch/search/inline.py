@@ -30,4 +30,7 @@ def run_inline(
                 search.complete(assignment.number)
         except Exception as error:  # whatever a training raises fails its trial, not the study
             failure = Failure.of(error)
-            search.fail(assignment.number, failure.reason, failure.trace)
+            if failure.again:
+                search.crash(assignment.number, failure.reason)
+            else:
+                search.fail(assignment.number, failure.reason, failure.trace)

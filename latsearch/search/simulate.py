@@ -21,8 +21,9 @@ import optuna
 
 from latsearch.config import StudyConfig
 from latsearch.objectives import OBJECTIVES, EpochReport
+from latsearch.search.checkpoints import trial_folder
 from latsearch.search.driver import Assignment, Search
-from latsearch.search.storage import Study, trial_folder
+from latsearch.search.storage import Study
 
 Outcome = Callable[[Assignment], Sequence[EpochReport]]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,14 @@ from optuna.trial import TrialState as OptunaState
 from latsearch.config import StudyConfig, Value, is_postgres, without_password
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
+from latsearch.search.checkpoints import (
+    Checkpoints,
+    FolderCheckpoints,
+    ObjectCheckpoints,
+    below,
+    outlast,
+    write_text,
+)
 from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
 from latsearch.search.journal import Journal, mend
@@ -32,7 +39,7 @@ from latsearch.search.trials import TrialRecord, TrialState
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and trial otherwise
 
 FORMAT = 1
-_HEADER = "study.json"
+HEADER = "study.json"
 _JOURNAL = "study.journal"
 _REPORT = "report:"
 _SESSION = "session:"
@@ -50,18 +57,24 @@ class Study:
     """A study that exists on its storage.
 
     Attributes:
-        folder: the study's folder; checkpoints are below it.
+        folder: the study's folder on this machine; a mirror, where the study is in object storage.
+        checkpoints: where its checkpoints are.
         config: the configuration it goes on with.
         reference: the hypervolume's reference point by objective, fixed when it was created.
     """
 
     def __init__(
-        self, folder: Path, config: StudyConfig, study: optuna.Study, url: str | None = None
+        self,
+        folder: Path,
+        config: StudyConfig,
+        study: optuna.Study,
+        header: Mapping[str, Any] | None = None,
     ):
         self.folder = folder
         self.config = config
+        self.checkpoints = _checkpoints(folder, header or {})
         self._study = study
-        self._url = url  # of its database, without a password; None for a journal in the folder
+        self._url: str | None = (header or {}).get("storage")
         self.reference: Mapping[str, float] = study.user_attrs["reference"]
         self._sequence = 0
         self._ids: dict[int, int] = {}
@@ -98,12 +111,27 @@ class Study:
     # --- making and opening ---------------------------------------------------------------------
 
     @classmethod
-    def create(cls, folder: Path, config: StudyConfig, reference: Mapping[str, float]) -> Study:
-        """Create the study in its folder, which may hold a driver's lock and nothing else."""
+    def create(
+        cls,
+        folder: Path,
+        config: StudyConfig,
+        reference: Mapping[str, float],
+        home: str | None = None,
+    ) -> Study:
+        """Create the study in its folder, which may hold a driver's lock and nothing else.
+
+        Args:
+            folder: the study's folder.
+            config: the study.
+            reference: the hypervolume's reference point.
+            home: where it is in object storage, of which the folder is a mirror; None: nowhere.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{config.study}@{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         url = None if config.storage is None else without_password(config.storage)
         header = {"version": FORMAT, "storage": url, "name": name}
+        if home is not None:
+            header |= {"home": home, "checkpoints": below(home, name)}
         study = optuna.create_study(
             storage=_storage(folder, url, drive=True),
             study_name=name,
@@ -113,10 +141,8 @@ class Study:
         study.set_user_attr("reference", dict(reference))
         study.set_user_attr("created", time.time())
         # written last, so that a creation that was killed is no study
-        aside = folder / f"{_HEADER}.tmp"
-        aside.write_text(json.dumps(header, indent=1) + "\n")
-        aside.replace(folder / _HEADER)
-        return cls(folder, config, study, url)
+        write_header(folder, header)
+        return cls(folder, config, study, header)
 
     @classmethod
     def open(cls, folder: Path, *, drive: bool = False) -> Study:
@@ -129,7 +155,7 @@ class Study:
         Raises:
             StudyError: there is none, or it is of a newer format, or its storage is damaged.
         """
-        header = _header(folder)
+        header = read_header(folder)
         if drive and header["storage"] is None:
             mend(folder / _JOURNAL)
         try:
@@ -142,7 +168,7 @@ class Study:
             folder,
             StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"])),
             study,
-            header["storage"],
+            header,
         )
 
     @staticmethod
@@ -152,13 +178,13 @@ class Study:
         Raises:
             StudyError: there is no study, or it is of a newer format.
         """
-        url: str | None = _header(folder)["storage"]
+        url: str | None = read_header(folder)["storage"]
         return url
 
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether a study was created in the folder."""
-        return (folder / _HEADER).is_file()
+        return (folder / HEADER).is_file()
 
     def adopt(self, config: StudyConfig) -> None:
         """Go on with a configuration, which may differ in what a study does not depend on.
@@ -322,8 +348,8 @@ class Study:
         Raises:
             StudyError: its weights were not kept.
         """
-        folder = self.folder / (record.checkpoint or f"{trial_folder(record.number)}/0")
-        if not (folder / "model.safetensors").is_file():
+        folder = self.checkpoints.fetched(record.checkpoint) if record.checkpoint else None
+        if folder is None:
             raise StudyError(
                 f"trial {record.number}: its weights are not there (state {record.state}); only "
                 f"front members and run.keep = {self.config.run.keep} trials keep theirs"
@@ -332,12 +358,12 @@ class Study:
 
     def trim_checkpoints(self, record: TrialRecord, keep_weights: bool) -> None:
         """Drop what an ended trial needs no more: older checkpoints, optimiser state, weights."""
-        newest = self.folder / record.checkpoint if record.checkpoint else None
-        for folder in (self.folder / trial_folder(record.number)).glob("*"):
-            if folder != newest or not keep_weights:
-                shutil.rmtree(folder, ignore_errors=True)
-        if newest is not None:
-            (newest / "state.pt").unlink(missing_ok=True)
+        newest = record.checkpoint
+        for name in self.checkpoints.names(record.number):
+            if name != newest or not keep_weights:
+                self.checkpoints.remove(name)
+        if newest is not None and keep_weights:
+            self.checkpoints.drop_state(newest)
 
     def _remove_loose_checkpoints(self, trials: Sequence[TrialRecord]) -> None:
         """Remove checkpoints that no report points to: their driver died before the commit."""
@@ -345,19 +371,23 @@ class Study:
             if trial.state.finished:
                 continue
             known = {entry["checkpoint"] for entry in trial.log.values()}
-            for folder in (self.folder / trial_folder(trial.number)).glob("*"):
-                if str(folder.relative_to(self.folder)) not in known:
-                    shutil.rmtree(folder, ignore_errors=True)
+            for name in self.checkpoints.names(trial.number):
+                if name not in known:
+                    self.checkpoints.remove(name)
 
 
-def _header(folder: Path) -> dict[str, Any]:
-    """What a study's folder says of it."""
+def read_header(folder: Path) -> dict[str, Any]:
+    """What a study's folder says of it.
+
+    Raises:
+        StudyError: there is no study, or it is of a newer format.
+    """
     try:
-        header = json.loads((folder / _HEADER).read_text())
+        header = json.loads((folder / HEADER).read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
     except (OSError, ValueError) as error:
-        raise StudyError(f"{folder / _HEADER}: cannot be read: {error}") from None
+        raise StudyError(f"{folder / HEADER}: cannot be read: {error}") from None
     if header.get("version") != FORMAT:
         raise StudyError(
             f"{folder}: written in format {header.get('version')}, this latsearch reads "
@@ -366,9 +396,24 @@ def _header(folder: Path) -> dict[str, Any]:
     return dict(header)
 
 
-def trial_folder(number: int) -> str:
-    """Folder of a trial's checkpoints relative to its study's."""
-    return f"trials/{number:05d}"
+def write_header(folder: Path, header: Mapping[str, Any]) -> None:
+    """Write what a folder, and its home in object storage, say of a study; it exists from then on.
+
+    Raises:
+        StorageError: object storage does not take it.
+    """
+    text = json.dumps(header, indent=1) + "\n"
+    if "home" in header:
+        outlast(lambda: write_text(header["home"], HEADER, text), header["home"], patience=30)
+    aside = folder / f"{HEADER}.tmp"
+    aside.write_text(text)
+    aside.replace(folder / HEADER)
+
+
+def _checkpoints(folder: Path, header: Mapping[str, Any]) -> Checkpoints:
+    if "checkpoints" in header:
+        return ObjectCheckpoints(header["checkpoints"], folder)
+    return FolderCheckpoints(folder)
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:

@@ -6,14 +6,14 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from latsearch.config import PROFILES
 from latsearch.data import Splits
 from latsearch.objectives import EpochReport
+from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, StorageError
 from latsearch.search.driver import Assignment
-from latsearch.search.storage import Study, trial_folder
+from latsearch.search.storage import Study
 from latsearch.training import Trainer
 
 
@@ -22,13 +22,13 @@ class WorkerSettings:
     """What all trials of a run have in common.
 
     Attributes:
-        folder: the study's folder, the same path on every node.
+        checkpoints: where checkpoints are, seen from every node.
         profile: name of the energy profile.
         checkpoint_every: epochs between two checkpoints.
         device: where to train, as torch names it.
     """
 
-    folder: Path
+    checkpoints: Checkpoints
     profile: str
     checkpoint_every: int
     device: str
@@ -65,7 +65,8 @@ class Work:
             device=settings.device,
         )
         if assignment.checkpoint:
-            self._trainer.load(settings.folder / assignment.checkpoint)
+            with settings.checkpoints.reading(assignment.checkpoint) as folder:
+                self._trainer.load(folder)
 
     @property
     def done(self) -> bool:
@@ -77,8 +78,9 @@ class Work:
         report = self._trainer.step()
         regular = report.epoch % self._settings.checkpoint_every == 0
         if regular or self.done or report.epoch in self._assignment.rungs:
-            checkpoint = f"{trial_folder(self._assignment.number)}/{report.epoch:05d}"
-            self._trainer.save(self._settings.folder / checkpoint)
+            checkpoint = self._settings.checkpoints.save(
+                self._assignment.number, report.epoch, self._trainer.save
+            )
             return replace(report, checkpoint=checkpoint)
         # the log keeps decision times beside checkpoints only: they are a quarter of a report
         return replace(report, decision_times=None)
@@ -86,24 +88,43 @@ class Work:
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception in a training, in words that cross process borders."""
+    """An exception in a training, in words that cross process borders.
+
+    Attributes:
+        reason: the error in one line.
+        trace: the end of its traceback.
+        again: whether a second attempt may do better: what failed is not the training.
+    """
 
     reason: str
     trace: str
+    again: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The first line of the error, and the end of its traceback."""
         first = (str(error).splitlines() or [""])[0]
         trace = "".join(traceback.format_exception(error))
-        return cls(f"{type(error).__name__}: {first}".removesuffix(": "), trace[-8000:])
+        return cls(
+            f"{type(error).__name__}: {first}".removesuffix(": "),
+            trace[-8000:],
+            again=isinstance(error, StorageError),
+        )
 
 
-def settings_for(study: Study) -> WorkerSettings:
-    """What all trials of a study have in common on this machine."""
+def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
+    """What all trials of a study have in common.
+
+    Args:
+        study: the study.
+        shared: whether other machines may write to its folder as well.
+    """
+    checkpoints = study.checkpoints
+    if isinstance(checkpoints, FolderCheckpoints):
+        checkpoints = FolderCheckpoints(study.folder, shared)
     config = study.config
     return WorkerSettings(
-        folder=study.folder.resolve(),
+        checkpoints=checkpoints,
         profile=config.energy.profile,
         checkpoint_every=config.run.checkpoint_every,
         device=device_for(config.resources.gpus_per_trial),

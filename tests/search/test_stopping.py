@@ -13,6 +13,7 @@ import pytest
 from latsearch.config import StoppingConfig, StudyConfig, Value, parse_study
 from latsearch.objectives import EpochReport
 from latsearch.search import rungs, worker
+from latsearch.search.checkpoints import FolderCheckpoints
 from latsearch.search.driver import Assignment, Event, Search, TrialEnded
 from latsearch.search.observations import Observation
 from latsearch.search.results import operating_points
@@ -316,7 +317,7 @@ def test_the_worker_saves_at_rungs_too(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assignment = search.ask()
     assert assignment.rungs == (2, 6)
-    settings = worker.WorkerSettings(tmp_path, "horowitz-45nm-fp32", 5, "cpu")
+    settings = worker.WorkerSettings(FolderCheckpoints(tmp_path), "horowitz-45nm-fp32", 5, "cpu")
     work = worker.Work(assignment, None, settings)  # type: ignore[arg-type]
     reports = []
     while not work.done:

@@ -11,7 +11,8 @@ import pytest
 from latsearch.config import parse_study
 from latsearch.errors import StudyError
 from latsearch.objectives import EpochReport
-from latsearch.search.storage import Study, trial_folder
+from latsearch.search.checkpoints import trial_folder
+from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
 from tests.search import studies
 

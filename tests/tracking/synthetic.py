@@ -10,7 +10,8 @@ import torch
 from latsearch.config import StudyConfig, Value, parse_study
 from latsearch.config.trial import NetworkConfig, TrainConfig, TrialConfig
 from latsearch.objectives import DecisionCurve, EpochReport
-from latsearch.search.storage import Study, trial_folder
+from latsearch.search.checkpoints import trial_folder
+from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 from latsearch.snn.checkpoint import CheckpointInfo, write_checkpoint
 from latsearch.snn.networks import build_network

@@ -1,0 +1,373 @@
+"""Where checkpoints are kept: in a study's folder, or in object storage.
+
+A checkpoint is written once and named by the report that points to it: what no report names is
+ignored, and removed when the study goes on. Workers write, the driver commits.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latsearch.errors import LatsearchError, UserError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+PATIENCE = 300.0  # seconds that a worker waits for storage that is away
+_LAG = 90.0  # seconds after which a shared folder shows what another machine wrote
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+WEIGHTS, STATE = "model.safetensors", "state.pt"
+
+T = TypeVar("T")
+
+
+class StorageError(LatsearchError):
+    """Checkpoints cannot be read or written: no fault of the trial's."""
+
+
+class Checkpoints(ABC):
+    """The checkpoints of a study; names are relative to it, ``trials/00003/…/00005``."""
+
+    @abstractmethod
+    def save(self, number: int, epoch: int, write: Callable[[Path], None]) -> str:
+        """Keep a checkpoint that ``write`` makes in the folder it is given; its name.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+
+    @abstractmethod
+    def reading(self, name: str) -> Any:
+        """A context with the folder of a checkpoint on this machine.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+    @abstractmethod
+    def fetched(self, name: str) -> Path | None:
+        """The folder of a checkpoint's weights on this machine, to stay; None: they are gone."""
+
+    @abstractmethod
+    def names(self, number: int) -> Sequence[str]:
+        """Names of a trial's checkpoints that are there."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint; one that is not there, or not to be reached now, is left."""
+
+    @abstractmethod
+    def drop_state(self, name: str) -> None:
+        """Remove the state of the training from a checkpoint, and leave the weights."""
+
+    @abstractmethod
+    def sign(self, name: str) -> None:
+        """Leave a sign, to be seen from another machine.
+
+        Raises:
+            OSError: that is not possible here.
+        """
+
+    @abstractmethod
+    def signs(self) -> Sequence[str]:
+        """The signs that are seen here."""
+
+    @abstractmethod
+    def remove_signs(self) -> None:
+        """Remove all signs."""
+
+
+class FolderCheckpoints(Checkpoints):
+    """Checkpoints in the study's folder.
+
+    Args:
+        folder: the study's folder.
+        shared: whether other machines write to it as well, whose files appear with a delay.
+    """
+
+    def __init__(self, folder: Path, shared: bool = False):
+        self._folder = folder.absolute()
+        self._shared = shared
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    def save(self, number: int, epoch: int, write: Callable[[Path], None]) -> str:
+        """Write it in its place; it is complete or absent."""
+        name = f"{trial_folder(number)}/{epoch:05d}"
+        outlast(lambda: write(self._folder / name), str(self))
+        return name
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """The folder itself, once it is seen here."""
+        deadline = time.monotonic() + (_LAG if self._shared else 0.0)
+        while not (self._folder / name / WEIGHTS).is_file() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        yield self._folder / name
+
+    def fetched(self, name: str) -> Path | None:
+        """The folder itself."""
+        folder = self._folder / name
+        return folder if (folder / WEIGHTS).is_file() else None
+
+    def names(self, number: int) -> Sequence[str]:
+        """Names of the folders below the trial's."""
+        below = sorted((self._folder / trial_folder(number)).glob("*"))
+        return [str(folder.relative_to(self._folder)) for folder in below]
+
+    def remove(self, name: str) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def drop_state(self, name: str) -> None:
+        """Remove the file."""
+        (self._folder / name / STATE).unlink(missing_ok=True)
+
+    def sign(self, name: str) -> None:
+        """Make an empty file."""
+        (self._folder / f".sign-{name}").touch()
+
+    def signs(self) -> Sequence[str]:
+        """Names of the files."""
+        return [file.name.removeprefix(".sign-") for file in self._folder.glob(".sign-*")]
+
+    def remove_signs(self) -> None:
+        """Remove the files."""
+        for file in self._folder.glob(".sign-*"):
+            file.unlink(missing_ok=True)
+
+
+class ObjectCheckpoints(Checkpoints):
+    """Checkpoints in object storage, which has no folders and cannot move anything.
+
+    Each is written below a random name of its own, so that no object is ever written twice, not
+    even by a worker that was given up and lives on.
+
+    Args:
+        uri: of the study's objects, as pyarrow has them, e.g. ``s3://bucket/runs/study/name``.
+        cache: folder of this machine for what is fetched to stay.
+    """
+
+    def __init__(self, uri: str, cache: Path):
+        self._uri = uri
+        self._cache = cache
+
+    def __str__(self) -> str:
+        return self._uri.partition("?")[0]
+
+    def save(self, number: int, epoch: int, write: Callable[[Path], None]) -> str:
+        """Upload it; no report names it before that is done."""
+        name = f"{trial_folder(number)}/{secrets.token_hex(4)}/{epoch:05d}"
+        with tempfile.TemporaryDirectory(prefix="latsearch-") as scratch:
+            folder = Path(scratch) / "checkpoint"
+            write(folder)
+            outlast(lambda: upload(folder, self._uri, name), str(self))
+        return name
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """A copy that goes away again."""
+        with tempfile.TemporaryDirectory(prefix="latsearch-") as scratch:
+            folder = Path(scratch) / "checkpoint"
+            outlast(lambda: download(self._uri, name, folder), str(self))
+            yield folder
+
+    def fetched(self, name: str) -> Path | None:
+        """A copy without the training's state; checkpoints do not change, so it is made once."""
+        folder = self._cache / name
+        if not (folder / WEIGHTS).is_file():
+            aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+            try:
+                download(self._uri, name, aside, but=(STATE,))
+                aside.replace(folder)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise StorageError(f"{self}: {first_line(error)}") from error
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return folder if (folder / WEIGHTS).is_file() else None
+
+    def names(self, number: int) -> Sequence[str]:
+        """Names with an object below them."""
+        place, root = file_system(self._uri)
+        found = _objects(place, f"{root}/{trial_folder(number)}")
+        return sorted({path.removeprefix(f"{root}/").rpartition("/")[0] for path in found})
+
+    def remove(self, name: str) -> None:
+        """Remove the objects, and the copy here."""
+        place, root = file_system(self._uri)
+        with suppress(OSError):
+            for path in _objects(place, f"{root}/{name}"):
+                place.delete_file(path)
+        shutil.rmtree(self._cache / name, ignore_errors=True)
+
+    def drop_state(self, name: str) -> None:
+        """Remove the object."""
+        place, root = file_system(self._uri)
+        with suppress(OSError):
+            place.delete_file(f"{root}/{name}/{STATE}")
+
+    def sign(self, name: str) -> None:
+        """Write an empty object."""
+        write_text(self._uri, f"signs/{name}", "")
+
+    def signs(self) -> Sequence[str]:
+        """Names of the objects."""
+        place, root = file_system(self._uri)
+        return [path.rpartition("/")[2] for path in _objects(place, f"{root}/signs")]
+
+    def remove_signs(self) -> None:
+        """Remove the objects."""
+        place, root = file_system(self._uri)
+        for path in _objects(place, f"{root}/signs"):
+            place.delete_file(path)
+
+
+def trial_folder(number: int) -> str:
+    """Folder of a trial's checkpoints relative to its study's."""
+    return f"trials/{number:05d}"
+
+
+def outlast(call: Callable[[], T], where: str, patience: float = PATIENCE) -> T:
+    """Call, and again as long as storage is away.
+
+    Raises:
+        StorageError: it does not work, or not within ``patience`` seconds.
+    """
+    start, pause = time.monotonic(), 0.5
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            hopeless = error.errno in _HOPELESS or isinstance(error, FileNotFoundError)
+            if hopeless or time.monotonic() - start + pause > patience:
+                raise StorageError(f"{where}: {first_line(error)}") from error
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def file_system(uri: str) -> tuple[FileSystem, str]:
+    """Pyarrow's view of a URI: the file system, and the path in it.
+
+    Raises:
+        UserError: there is no such kind of storage.
+    """
+    from pyarrow.fs import FileSystem
+
+    if "@" in uri.partition("?")[0]:
+        raise UserError(
+            f"{uri.rpartition('@')[2].partition('?')[0]}: write no credentials into the address: "
+            "everybody on this machine sees it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    try:
+        place, path = FileSystem.from_uri(uri)
+    except Exception as error:  # pyarrow has many
+        raise UserError(f"{uri.partition('?')[0]}: {first_line(error)}") from None
+    return place, path.rstrip("/")
+
+
+def below(uri: str, name: str) -> str:
+    """The URI of what is below another.
+
+    Example:
+        >>> below("s3://bucket/runs?region=eu", "digits")
+        's3://bucket/runs/digits?region=eu'
+    """
+    path, mark, query = uri.partition("?")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
+def upload(folder: Path, uri: str, name: str) -> None:
+    """Write the files of a folder as objects below a name."""
+    place, root = file_system(uri)
+    for file in sorted(folder.iterdir()):
+        with place.open_output_stream(f"{root}/{name}/{file.name}") as stream:
+            stream.write(file.read_bytes())
+
+
+def download(uri: str, name: str, folder: Path, but: Sequence[str] = ()) -> None:
+    """Read the objects below a name into a folder.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    place, root = file_system(uri)
+    found = _objects(place, f"{root}/{name}")
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "no such checkpoint", name)
+    folder.mkdir(parents=True)
+    for path in found:
+        file = path.rpartition("/")[2]
+        if file not in but:
+            with place.open_input_stream(path) as stream:
+                (folder / file).write_bytes(stream.read())
+
+
+def read_text(uri: str, name: str) -> str | None:
+    """The text of an object; None where there is none."""
+    place, root = file_system(uri)
+    try:
+        with place.open_input_stream(f"{root}/{name}") as stream:
+            return bytes(stream.read()).decode()
+    except FileNotFoundError:
+        return None
+
+
+def write_text(uri: str, name: str, text: str) -> None:
+    """Write an object, whole or not at all."""
+    place, root = file_system(uri)
+    with place.open_output_stream(f"{root}/{name}") as stream:
+        stream.write(text.encode())
+
+
+def remove_below(uri: str, name: str = "") -> None:
+    """Remove an object, or all below a URI."""
+    place, root = file_system(uri)
+    for path in [f"{root}/{name}"] if name else _objects(place, root):
+        with suppress(FileNotFoundError):
+            place.delete_file(path)
+
+
+def folders_with(uri: str, name: str) -> list[str]:
+    """Names right below a URI that have an object of this name."""
+    from pyarrow.fs import FileSelector, FileType
+
+    place, root = file_system(uri)
+    names = [
+        info.base_name
+        for info in place.get_file_info(FileSelector(root, allow_not_found=True))
+        if info.type == FileType.Directory
+    ]
+    found = place.get_file_info([f"{root}/{folder}/{name}" for folder in names]) if names else []
+    return sorted(
+        folder for folder, info in zip(names, found, strict=True) if info.type == FileType.File
+    )
+
+
+def _objects(place: FileSystem, path: str) -> list[str]:
+    """Paths of all objects below a path."""
+    from pyarrow.fs import FileSelector, FileType
+
+    selector = FileSelector(path, allow_not_found=True, recursive=True)
+    return [info.path for info in place.get_file_info(selector) if info.type == FileType.File]

@@ -1,0 +1,299 @@
+"""The Ray that a search runs on: this machine's own, or a cluster's at an address.
+
+Beside `engine.py` the only file that knows Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints in spite of verbose=0
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; we bound them ourselves
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they take 5 ms and 150 kB of memory a trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C has to reach us
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Ray's experiment snapshot is never read
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (reads the environment when it is imported)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from latsearch.config import StudyConfig  # noqa: E402
+from latsearch.errors import UserError  # noqa: E402
+from latsearch.search.address import check_reachable, refused  # noqa: E402
+
+_LOGGER = logging.getLogger("latsearch")
+_OBJECT_STORE = 128 * 2**20  # bytes beside the data; Ray would otherwise reserve a third of memory
+_LOOK_AGAIN = 2.0  # seconds for which what a cluster has is taken for known
+_PATIENCE = 60.0  # seconds for a node to answer
+_WAIT_FOR_ROOM = 300.0  # seconds for a first node that has room for a trial
+
+Node = Mapping[str, Any]  # as Ray describes it
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes, and how many run at a time.
+
+    Attributes:
+        per_trial: amounts by Ray's names.
+        workers: trials at a time.
+        fixed: whether that many were asked for; else it follows the nodes that come and go.
+    """
+
+    per_trial: Mapping[str, float]
+    workers: int
+    fixed: bool
+
+
+class RayNodes:
+    """Ray for the life of the context, from `start` on.
+
+    It takes seconds to start, as does importing torch: `start` returns at once, `resources` waits.
+
+    Args:
+        data_bytes: size of the data that go to the shared memory of each node.
+        address: of a cluster, ``auto`` or ``HOST:PORT``; None starts Ray on this machine.
+        warn: takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        data_bytes: int,
+        address: str | None = None,
+        warn: Callable[[str], None] = _LOGGER.warning,
+    ):
+        self._data_bytes = data_bytes
+        self.address = address
+        self._warn = warn
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray start")
+        self._started: Future[None] | None = None
+
+    def __enter__(self) -> RayNodes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(wait=True)
+        if self._started is not None:
+            ray.shutdown()
+
+    def start(self) -> None:
+        """Start Ray, or connect to it, in the background, unless that was done already.
+
+        Raises:
+            UserError: the process uses Ray for something else.
+        """
+        if self._started is not None:
+            return
+        if ray.is_initialized():
+            raise UserError("this process uses Ray already: call ray.shutdown() before a search")
+        if self.address is None:
+            self._started = self._thread.submit(_start, self._data_bytes)
+        else:
+            self._started = self._thread.submit(_connect, self.address)
+
+    def wait(self) -> None:
+        """Wait until Ray is there.
+
+        Raises:
+            UserError: it cannot be reached, or does not let us in.
+        """
+        self.start()
+        assert self._started is not None
+        self._started.result()
+
+    def resources(self, config: StudyConfig, workers: int | None) -> Resources:
+        """What a trial takes, and how many run at a time; waits for Ray.
+
+        In a cluster it waits for a first node with room, and more than fit may be asked for: nodes
+        that are added later, by hand or by an autoscaler, take them.
+
+        Args:
+            config: the study.
+            workers: trials at a time; None for as many as fit.
+
+        Raises:
+            UserError: a trial, or the wanted number of them, does not fit.
+        """
+        self.wait()
+        wanted = config.resources.per_trial()
+        there = room(wanted, alive())
+        if self.address is not None:
+            if workers is not None:
+                return Resources(wanted, workers, fixed=True)
+            there = there or self._wait_for_room(wanted)
+        if there < (workers or 1):
+            raise UserError(_too_small(wanted, workers, alive(), self.address))
+        return Resources(wanted, workers or there, fixed=workers is not None)
+
+    def _wait_for_room(self, wanted: Mapping[str, float]) -> int:
+        """Wait for a node with room for a trial; 0 where none came."""
+        text = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+        self._warn(f"no node of the cluster has {text}; waiting up to {_WAIT_FOR_ROOM:.0f} s")
+        deadline = time.monotonic() + _WAIT_FOR_ROOM
+        there = 0
+        while there == 0 and time.monotonic() < deadline:
+            time.sleep(1.0)
+            there = room(wanted, alive())
+        return there
+
+
+class Room:
+    """How many trials run at a time, as nodes come and go."""
+
+    def __init__(self, resources: Resources):
+        self._resources = resources
+        self._found = resources.workers
+        self._looked = time.monotonic()
+
+    def __call__(self) -> int:
+        """Trials that the cluster has room for now, known to two seconds."""
+        if not self._resources.fixed and time.monotonic() - self._looked > _LOOK_AGAIN:
+            self._found = room(self._resources.per_trial, alive())
+            self._looked = time.monotonic()
+        return self._found
+
+
+def alive() -> list[Node]:
+    """The nodes that are there."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def is_alive(node_id: str, patience: float = 3.0) -> bool:
+    """Whether a node is there; the death of one may be known a moment after that of its workers."""
+    deadline = time.monotonic() + patience
+    while any(node["NodeID"] == node_id for node in alive()):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.25)
+    return False
+
+
+def room(wanted: Mapping[str, float], nodes: Sequence[Node]) -> int:
+    """How many trials run at a time: on a node as many as fit into each of its resources.
+
+    A fraction of a GPU is one of a single GPU: of 0.4 each, two go on every GPU.
+    """
+    return sum(
+        min(_fit(name, amount, node["Resources"]) for name, amount in wanted.items())
+        for node in nodes
+    )
+
+
+def _fit(name: str, amount: float, there: Mapping[str, float]) -> int:
+    found = there.get(name, 0.0)
+    if name == "GPU" and amount < 1:
+        return int(found) * math.floor(1 / amount + 1e-9)
+    return math.floor(found / amount + 1e-9)
+
+
+def _too_small(
+    wanted: Mapping[str, float], workers: int | None, nodes: Sequence[Node], address: str | None
+) -> str:
+    needed = workers or 1
+    scarce = min(wanted, key=lambda name: room({name: wanted[name]}, nodes))
+    there = sum(node["Resources"].get(scarce, 0.0) for node in nodes)
+    field = {"CPU": "resources.cpus_per_trial", "GPU": "resources.gpus_per_trial"}.get(
+        scarce, "resources.custom" if ":" not in scarce else "resources.accelerator_type"
+    )
+    what = f"{needed} trial{'s' if needed > 1 else ''} at a time with {wanted[scarce]:g} {scarce}"
+    if address is None:
+        advice = f"lower {field}{' or --workers' if workers else ''}"
+        return f"{what} each do not fit this machine's {there:g} {scarce}: {advice}"
+    return (
+        f"{what} do not fit any of the {len(nodes)} nodes at {address}, which have {there:g} "
+        f"{scarce} in all: lower {field}, add a node, or wait for one with --workers N"
+    )
+
+
+def _start(data_bytes: int) -> None:
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        object_store_memory=data_bytes + _OBJECT_STORE,
+    )
+
+
+def _connect(address: str) -> None:
+    """Join a cluster.
+
+    Raises:
+        UserError: nobody answers, or we are not let in.
+    """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    if address != "auto":
+        check_reachable(address)
+    try:
+        with _silent():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except ray.exceptions.AuthenticationError:
+        raise refused(address) from None
+    except ConnectionError as error:
+        if "Could not find any running Ray instance" in str(error):
+            raise UserError(
+                "--address auto: no Ray runs on this machine: start it with `ray start --head`, or "
+                "with `ray start --address=HOST:PORT` where a head is"
+            ) from None
+        raise refused(address) from None
+    except (RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UserError(f"--address {address}: {line}") from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what Ray's C++ parts write off the user's terminal: a line a second, without a token."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    before = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def node_name(node: Node) -> str:
+    """A node in words: its address, and the start of its id, since one may host several."""
+    return f"node {node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+
+
+def ask_each_node(
+    question: Callable[..., Any], *words: Any, patience: float = _PATIENCE
+) -> dict[str, Any]:
+    """Call a function once on every node, all at the same time.
+
+    Returns:
+        The answers by the nodes' names, or the exceptions; a `TimeoutError` where none came.
+    """
+    asked = ray.remote(num_cpus=0, max_retries=0)(question)
+    pending = {}
+    for node in alive():
+        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        pending[node_name(node)] = asked.options(scheduling_strategy=here).remote(*words)
+    deadline = time.monotonic() + patience
+    answers: dict[str, Any] = {}
+    for name, answer in pending.items():
+        try:
+            answers[name] = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
+        except ray.exceptions.GetTimeoutError:
+            answers[name] = TimeoutError(f"no answer within {patience:.0f} s")
+        except Exception as error:  # the node's own, whatever it is
+            answers[name] = error
+    return answers
