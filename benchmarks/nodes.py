@@ -367,6 +367,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="file to which rounds are appended")
     parser.add_argument("--json", type=Path, help="write the figures of the last round")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up
     programs = binaries()
     if programs is None:
         sys.exit("needs PostgreSQL's server: apt install postgresql")

@@ -85,7 +85,7 @@ def _ray() -> Iterator[Finding]:
     if address:
         yield Finding(
             "ray address",
-            f"RAY_ADDRESS={address} is set, but `latsearch run` starts Ray on this machine",
+            f"RAY_ADDRESS={address} is set; `latsearch run` uses it with --address auto",
         )
     token = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
     if os.environ.get("RAY_AUTH_TOKEN"):

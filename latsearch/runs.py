@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import is_postgres
 from latsearch.errors import StudyError, UserError
-from latsearch.search.checkpoints import below, first_line, folders_with, read_text, remove_below
+from latsearch.search.checkpoints import (
+    below,
+    first_line,
+    folders_with,
+    read_text,
+    remove_below,
+    remove_object,
+)
 from latsearch.search.lock import DriverLock
 from latsearch.search.storage import HEADER, Study, read_header, write_header
 
@@ -135,7 +142,7 @@ def _moved_aside(folder: Path) -> Path:
         path, mark, query = header["home"].partition("?")
         home = below(path.rpartition("/")[0] + mark + query, aside.name)
         write_header(aside, {**header, "home": home})
-        remove_below(header["home"], HEADER)
+        remove_object(header["home"], HEADER)
     return aside
 
 
@@ -152,10 +159,11 @@ def remove_study(folder: Path) -> None:
         # the header first: what a kill in between leaves is no study any more
         header = read_header(folder)
         if "home" in header:
-            remove_below(header["home"], HEADER)
+            remove_object(header["home"], HEADER)
         (folder / HEADER).unlink()
-        if "checkpoints" in header:
+        if "home" in header:
             remove_below(header["checkpoints"])
+            remove_below(header["home"])
         shutil.rmtree(folder)
 
 

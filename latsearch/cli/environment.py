@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from latsearch.cli.output import RUNS, open_console
+
+if TYPE_CHECKING:
+    from latsearch.runs import Runs
 
 
 @click.command()
@@ -36,11 +39,18 @@ def datasets(as_json: bool) -> None:
 
 @click.command()
 @RUNS
-def doctor(runs: Path) -> None:
-    """Check what a search needs: versions, devices, compiler, Ray, data, folders."""
-    from latsearch.doctor import examine
+@click.option("--address", metavar="ADDRESS", help="Check each node of this Ray cluster too.")
+def doctor(runs: Runs, address: str | None) -> None:
+    """Check what a search needs: versions, devices, compiler, Ray, data, folders.
 
-    findings = examine(runs)
+    With --address auto or HOST:PORT also each node of a cluster, and what the nodes share.
+    """
+    from latsearch.doctor import examine
+    from latsearch.doctor_nodes import examine_nodes, examine_services
+    from latsearch.runs import local_folder
+
+    findings = examine(local_folder(runs))
+    findings += examine_nodes(address, runs) if address else examine_services()
     for finding in findings:
         click.echo(f"{'ok  ' if finding.good else 'LOOK'} {finding.what:<22} {finding.found}")
     if any(finding.fatal for finding in findings):

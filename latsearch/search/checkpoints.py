@@ -275,7 +275,7 @@ def file_system(uri: str) -> tuple[FileSystem, str]:
     """
     from pyarrow.fs import FileSystem
 
-    if "@" in uri.partition("?")[0]:
+    if "@" in uri.partition("://")[2].partition("/")[0]:
         raise UserError(
             f"{uri.rpartition('@')[2].partition('?')[0]}: write no credentials into the address: "
             "everybody on this machine sees it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -341,12 +341,18 @@ def write_text(uri: str, name: str, text: str) -> None:
         stream.write(text.encode())
 
 
-def remove_below(uri: str, name: str = "") -> None:
-    """Remove an object, or all below a URI."""
+def remove_object(uri: str, name: str) -> None:
+    """Remove an object; one that is not there is no error."""
     place, root = file_system(uri)
-    for path in [f"{root}/{name}"] if name else _objects(place, root):
-        with suppress(FileNotFoundError):
-            place.delete_file(path)
+    with suppress(FileNotFoundError):
+        place.delete_file(f"{root}/{name}")
+
+
+def remove_below(uri: str) -> None:
+    """Remove all below a URI."""
+    place, root = file_system(uri)
+    with suppress(FileNotFoundError):
+        place.delete_dir(root)
 
 
 def folders_with(uri: str, name: str) -> list[str]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # nodes.py sets Ray's environment: it comes before any other import of ray
-from latsearch.search.nodes import Resources, Room, ask_each_node, is_alive  # isort: skip
+from latsearch.search.nodes import Resources, Room, ask_each_node  # isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -193,7 +193,7 @@ class _Bridge:
         if assignment is None or self.over:
             return
         node = self._nodes.get(ray_id)
-        lost = node is not None and not is_alive(node)
+        lost = node is not None and self._room.lost(node)
         self._search.crash(assignment.number, _LOST if lost else _CRASH, lost=lost)
 
 

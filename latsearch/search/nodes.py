@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -157,27 +158,44 @@ class Room:
         self._resources = resources
         self._found = resources.workers
         self._looked = time.monotonic()
+        self._gone: set[str] = set()
 
     def __call__(self) -> int:
         """Trials that the cluster has room for now, known to two seconds."""
         if not self._resources.fixed and time.monotonic() - self._looked > _LOOK_AGAIN:
-            self._found = room(self._resources.per_trial, alive())
+            there = [node for node in alive() if node["NodeID"] not in self._gone]
+            self._found = room(self._resources.per_trial, there)
             self._looked = time.monotonic()
         return self._found
 
+    def lost(self, node_id: str) -> bool:
+        """Whether a node is gone, of which a worker died.
+
+        Ray itself takes some ten seconds to say so: its daemon there is asked.
+        """
+        node = next((node for node in alive() if node["NodeID"] == node_id), None)
+        if node is not None and _answers(node):
+            return False
+        self._gone.add(node_id)
+        self._looked = -math.inf
+        return True
+
 
 def alive() -> list[Node]:
-    """The nodes that are there."""
+    """The nodes that are there, as far as Ray knows."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def is_alive(node_id: str, patience: float = 3.0) -> bool:
-    """Whether a node is there; the death of one may be known a moment after that of its workers."""
-    deadline = time.monotonic() + patience
-    while any(node["NodeID"] == node_id for node in alive()):
-        if time.monotonic() > deadline:
+def _answers(node: Node) -> bool:
+    """Whether Ray's daemon on a node takes a connection, at the second attempt at the latest."""
+    place = (node["NodeManagerAddress"], node["NodeManagerPort"])
+    for pause in (0.5, 0.0):
+        try:
+            socket.create_connection(place, 2.0).close()
+        except OSError:
+            time.sleep(pause)
+        else:
             return True
-        time.sleep(0.25)
     return False
 
 

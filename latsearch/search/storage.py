@@ -131,7 +131,7 @@ class Study:
         url = None if config.storage is None else without_password(config.storage)
         header = {"version": FORMAT, "storage": url, "name": name}
         if home is not None:
-            header |= {"home": home, "checkpoints": below(home, name)}
+            header |= {"home": home, "checkpoints": below(home, name.rpartition("@")[2])}
         study = optuna.create_study(
             storage=_storage(folder, url, drive=True),
             study_name=name,
