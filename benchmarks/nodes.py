@@ -371,7 +371,7 @@ def main() -> None:
     programs = binaries()
     if programs is None:
         sys.exit("needs PostgreSQL's server: apt install postgresql")
-    trials, epochs, rounds = (6, 24, 1) if options.quick else (16, 40, options.rounds)
+    trials, epochs, rounds = (12, 28, 1) if options.quick else (20, 40, options.rounds)
     done = _known(options.results)
     with Places(options.netns) as places:
         server = Postgres(programs, places.server)

@@ -259,6 +259,7 @@ def _connect(address: str) -> None:
     try:
         with _silent():
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        _hush()
     except ray.exceptions.AuthenticationError:
         raise refused(address) from None
     except ConnectionError as error:
@@ -285,6 +286,16 @@ def _silent() -> Iterator[None]:
     finally:
         os.dup2(before, 2)
         os.close(before)
+
+
+def _hush() -> None:
+    """Keep pages of a dead node's internal state out of the search's lines, which say it in one.
+
+    Ray prints them whatever `log_to_driver` says, through a function of its own.
+    """
+    worker = ray._private.worker
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *words, **named: None
 
 
 def node_name(node: Node) -> str:
