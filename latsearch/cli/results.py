@@ -92,7 +92,7 @@ def select(
 
 
 def _register(
-    run: str, name: str, where: str | None, to: str | None, runs: Path, *, quiet: bool
+    run: str, name: str, where: str | None, to: str | None, runs: Runs, *, quiet: bool
 ) -> None:
     """Register, and say where the models are; on standard error beside JSON."""
     from latsearch import api
