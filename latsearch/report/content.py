@@ -194,6 +194,5 @@ def _recommended(
 
 def _has_weights(study: Study, record: TrialRecord) -> bool:
     return (
-        record.checkpoint is not None
-        and (study.folder / record.checkpoint / "model.safetensors").is_file()
+        record.checkpoint is not None and study.checkpoints.fetched(record.checkpoint) is not None
     )
