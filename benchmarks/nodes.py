@@ -215,19 +215,19 @@ class Watch:
     """What the study's storage and the driver's log say."""
 
     def __init__(self, folder: Path):
-        self._study = folder / "shared" / "nodes"
+        self._folder = folder / "shared" / "nodes"
         self._log = folder / "driver.log"
+        self._study: Study | None = None
 
     def records(self) -> list[TrialRecord]:
-        return Study.open(self._study).trials() if Study.exists(self._study) else []
+        if self._study is None and Study.exists(self._folder):
+            self._study = Study.open(self._folder)
+        return self._study.trials() if self._study is not None else []
 
     def in_the_middle(self, count: int) -> bool:
         """Whether so many trials run that have a checkpoint and a few epochs after it."""
         running = [r for r in self.records() if r.state is TrialState.RUNNING]
         return sum(bool(r.checkpoint) and r.epoch > at(r.checkpoint) for r in running) >= count
-
-    def epochs(self) -> int:
-        return sum(len(record.log) for record in self.records())
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
@@ -299,7 +299,7 @@ def one_round(server: Postgres, places: Places, trials: int, epochs: int) -> dic
         added = processes.ray("added", 2, join)
         wait_for(lambda: trains(added), "the added node trains", driver, head, added)
         node_loss = again(before, watch.log()[mark:])
-        wait_for(lambda: watch.in_the_middle(2), "two trials run again", driver, head, added)
+        wait_for(lambda: watch.in_the_middle(1), "trials run again", driver, head, added)
 
         mark = len(watch.log())
         processes.kill(driver, head)
@@ -371,7 +371,7 @@ def main() -> None:
     programs = binaries()
     if programs is None:
         sys.exit("needs PostgreSQL's server: apt install postgresql")
-    trials, epochs, rounds = (12, 28, 1) if options.quick else (20, 40, options.rounds)
+    trials, epochs, rounds = (10, 40, 1) if options.quick else (20, 60, options.rounds)
     done = _known(options.results)
     with Places(options.netns) as places:
         server = Postgres(programs, places.server)

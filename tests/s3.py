@@ -47,6 +47,11 @@ class S3Server:
                     raise
                 time.sleep(0.1)
 
+    def signal(self, number: int) -> None:
+        """Send the server's process a signal, e.g. to stop for a while."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def uri(self, path: str) -> str:
         """The URI of a path in the bucket."""
         where = f"endpoint_override=127.0.0.1%3A{self.port}&scheme=http&region=us-east-1"

@@ -108,13 +108,11 @@ def node_fault(
             theirs, ours = _minor(str(theirs)), _minor(ours)
         if theirs != ours:
             return f"{name} has {package} {theirs}, this machine {ours}: install the same on both"
+    advice = "give --runs a folder that all machines share under one path, or s3://BUCKET/PREFIX"
     if answer.fault:
-        return f"{name} cannot write to {checkpoints}: {answer.fault}"
+        return f"{name} cannot write to {checkpoints} ({answer.fault}): {advice}"
     if sign not in answer.sees:
-        return (
-            f"{name} does not see what this machine writes to {checkpoints}: give --runs a folder "
-            "that all machines share under one path, or s3://BUCKET/PREFIX"
-        )
+        return f"{name} does not see what this machine writes to {checkpoints}: {advice}"
     return None
 
 

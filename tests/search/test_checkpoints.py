@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import pickle
+import signal
+import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -89,6 +92,19 @@ def test_objects_are_never_written_twice(s3: S3Server, tmp_path: Path) -> None:
         assert (folder / WEIGHTS).read_text().endswith("successor")
 
 
+def test_a_server_that_is_away_for_a_while(s3: S3Server, tmp_path: Path) -> None:
+    checkpoints = ObjectCheckpoints(s3.uri(f"runs/{uuid.uuid4().hex}"), tmp_path)
+    first = save(checkpoints, 0, 1)
+    s3.signal(signal.SIGSTOP)
+    back = threading.Timer(4.0, s3.signal, [signal.SIGCONT])
+    back.start()
+    start = time.monotonic()
+    second = save(checkpoints, 0, 2)
+    assert time.monotonic() - start > 2.0
+    back.join()
+    assert sorted(checkpoints.names(0)) == sorted([first, second])
+
+
 def test_a_lost_checkpoint_is_an_error_at_once_in_object_storage(
     s3: S3Server, tmp_path: Path
 ) -> None:
@@ -124,7 +140,7 @@ def test_a_node_that_does_not_see_the_folder(
     nowhere = FolderCheckpoints(tmp_path / "not" / "mounted")
     facts = look_around(nowhere, "x")
     fault = node_fault("node 10.0.0.3", facts, facts.versions, nowhere, "x")
-    assert str(fault).startswith(f"node 10.0.0.3 cannot write to {tmp_path}/not/mounted: [Errno 2]")
+    assert str(fault).startswith(f"node 10.0.0.3 cannot write to {tmp_path}/not/mounted ([Errno 2]")
 
 
 @pytest.mark.parametrize(
