@@ -30,6 +30,7 @@ import numpy as np
 from latsearch.config import StudyConfig, Value, parse_study
 from latsearch.data.splits import Samples, Splits
 from latsearch.objectives import DecisionCurve, EpochReport
+from latsearch.search.checkpoints import FolderCheckpoints
 from latsearch.search.driver import Assignment, Event, Search, TrialEnded, TrialStarted
 from latsearch.search.observations import Observation
 from latsearch.search.sampler import OptunaSampler
@@ -149,7 +150,7 @@ def alone(search: Search) -> float:
     """Run the search without Ray; seconds that its trials took."""
     random, working = Random(0), 0.0
     running: list[tuple[Assignment, Trivial]] = []
-    settings = WorkerSettings(Path(), "", 1, "cpu")
+    settings = WorkerSettings(FolderCheckpoints(Path()), "", 1, "cpu")
     while not search.done:
         while len(running) < AT_ONCE and not search.idle:
             assignment = search.ask()
@@ -203,12 +204,13 @@ def measure_alone(folder: Path, sizes: Sequence[int]) -> dict[str, float]:
 
 def measure_on_ray(folder: Path, sizes: Sequence[int], profile: bool) -> dict[str, float]:
     """The same trials through Ray."""
-    from latsearch.search.engine import LocalRay, run_on_ray
+    from latsearch.search.engine import run_on_ray
+    from latsearch.search.nodes import RayNodes
 
     nothing = Samples(np.zeros((1, 1, 8, 8), dtype=np.uint8), np.zeros(1, dtype=np.int64))
     splits = Splits("none", nothing, nothing, nothing, 10, (0.0,), (1.0,))
     figures = {}
-    with LocalRay(0) as ray:
+    with RayNodes(0) as ray:
         for trials in sizes:
             search, sampler, study = new_search(folder / f"ray-{trials}", trials)
             resources = ray.resources(study.config, None)
@@ -219,7 +221,7 @@ def measure_on_ray(folder: Path, sizes: Sequence[int], profile: bool) -> dict[st
             run_on_ray(
                 search,
                 splits,
-                WorkerSettings(study.folder, study.config.energy.profile, 1, "cpu"),
+                WorkerSettings(study.checkpoints, study.config.energy.profile, 1, "cpu"),
                 resources,
                 timeout=None,
                 deadline=None,
