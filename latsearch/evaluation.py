@@ -18,9 +18,11 @@ from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
 from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
-from latsearch.snn.energy import EnergyMeter, EnergyReport
+from latsearch.snn.energy import EnergyMeter
 from latsearch.snn.images import Normalization, as_tensor
 from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.operations import EnergyReport
+from latsearch.snn.pipeline import delay_of
 from latsearch.snn.runtime import EarlyExit
 
 # a spike needs a positive potential: the lowest decision threshold of our networks
@@ -45,11 +47,13 @@ class Measurement:
         potentials: ``[T, N, K]`` float32 output potentials, on the CPU.
         energy: energy of the inferences.
         rule: what decides.
+        delay: timesteps by which the hardware delays every decision.
     """
 
     potentials: Tensor
     energy: EnergyReport
     rule: str
+    delay: int = 0
 
     def curve(
         self, labels: NDArray[np.int64], bin_ends: NDArray[np.float32] | None = None
@@ -62,6 +66,7 @@ class Measurement:
             bin_ends=bin_ends,
             minimum_threshold=MINIMUM_THRESHOLD,
             rule=self.rule,
+            delay=self.delay,
         )
 
     def decision_times(self, curve: DecisionCurve) -> tuple[tuple[int, ...], ...]:
@@ -110,7 +115,9 @@ def measure(
             ]
     finally:
         network.train(mode)
-    return Measurement(torch.cat(potentials, dim=1), meter.report(), network.config.decision)
+    return Measurement(
+        torch.cat(potentials, dim=1), meter.report(), network.config.decision, delay_of(network)
+    )
 
 
 def validation_curve(

@@ -52,7 +52,12 @@ def test_a_report_has_its_metrics():
     names = {
         *("train_loss", "grad_norm", "lr", "parameters", "weight_t1", "weight_t2"),
         *("firing_rate", "firing_rate_encoder", "firing_rate_layer1", "firing_rate_layer2"),
-        *("energy_share_encoder", "energy_share_hidden", "energy_share_output"),
+        *(
+            "energy_share_encoder",
+            "energy_share_hidden",
+            "energy_share_neurons",
+            "energy_share_output",
+        ),
     }
     assert set(report.metrics) == names
     assert all(math.isfinite(value) for value in report.metrics.values())

@@ -191,6 +191,12 @@ class NetworkConfig:
         ),
     ] = "first_spike"
     output_bias: Annotated[bool, _doc("a bias in the output layer, added every timestep")] = False
+    delay: Annotated[
+        Literal["none", "layer"],
+        _doc(
+            "timesteps that a layer takes to pass spikes on: none, or one as on pipelined hardware"
+        ),
+    ] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfi
 from latsearch.data import Splits
 from latsearch.errors import LatsearchError, UserError
 from latsearch.snn.energy import dense_energy
-from latsearch.snn.networks import build_network
+from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.pipeline import delay_of
 
 _DRAWS = 16  # of the unordered choices, for each family
 
@@ -17,35 +18,42 @@ _DRAWS = 16  # of the unordered choices, for each family
 def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
     """Accuracy of guessing, latency T of the longest network, energy of the densest one.
 
-    Latencies of event data are in milliseconds of recording, the longest of which is all of it.
+    Where layers delay spikes the largest delay is added to the latency. Latencies of event data are
+    in milliseconds of recording, the longest of which is all of it.
 
     Raises:
         UserError: no network of the space can be built for these images.
     """
+    networks = _densest_networks(config, splits)
     # where T = 1 is the only choice a reference at T would leave every hypervolume at 0
     steps = max(config.space.largest("network.timesteps"), 2.0)
-    latency = steps if splits.duration_ms is None else splits.duration_ms
+    delay = max(map(delay_of, networks))
+    latency = steps + delay
+    if splits.duration_ms is not None:
+        fewest = max(1, config.space.integers("network.timesteps")[0])
+        latency = splits.duration_ms * (1 + delay / fewest)
+    profile = PROFILES[config.energy.profile]
     worst = {
         "accuracy": 1 / splits.classes,
         "latency": latency,
-        "energy": _dense_energy(config, splits),
+        "energy": max(dense_energy(network, profile) for network in networks),
     }
     return {name: worst[name] for name in config.objectives}
 
 
-def _dense_energy(config: StudyConfig, splits: Splits) -> float:
-    """Largest energy in nJ of an inference in which every input spikes at every timestep."""
-    energies, fault = [], None
+def _densest_networks(config: StudyConfig, splits: Splits) -> list[LatencyNetwork]:
+    """Networks of the space, without memory for weights, some of which are the largest."""
+    networks, fault = [], None
     for trial in _largest_trials(config.space):
         try:
             network = build_network(trial.network, splits.input_shape, splits.classes, meta=True)
         except LatsearchError as error:
             fault = error
             continue
-        energies.append(dense_energy(network, PROFILES[config.energy.profile]))
-    if not energies:
+        networks.append(network)
+    if not networks:
         raise UserError(f"no network of the space fits {splits.name}: {fault}")
-    return max(energies)
+    return networks
 
 
 def _largest_trials(space: Space) -> Iterator[TrialConfig]:

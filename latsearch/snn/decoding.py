@@ -82,6 +82,7 @@ def decision_curve(
     bin_ends: ArrayLike | None = None,
     minimum_threshold: float | None = None,
     rule: str = FIRST_SPIKE,
+    delay: int = 0,
 ) -> DecisionCurve:
     """Figures of a network at every decision threshold that matters.
 
@@ -97,6 +98,7 @@ def decision_curve(
             then measured; None for images, whose latency is in timesteps.
         minimum_threshold: lowest threshold of a row; 0 where a spike needs a positive potential.
         rule: what must exceed the threshold, a key of `RULES`.
+        delay: timesteps by which the hardware delays every decision.
 
     Raises:
         ValueError: the rule is not known, shapes do not match, there are no samples, or
@@ -115,6 +117,7 @@ def decision_curve(
         times = _array(bin_ends)
     if times.shape != (samples, timesteps):
         raise ValueError(f"bin_ends must be [{samples}, {timesteps}], got {times.shape}")
+    times = times + delay * times[:, :1]  # the first bin is as long as each of them
     thresholds = [*_place_thresholds(evidence.running_peak, minimum_threshold), math.inf]
     return _measure(evidence, label, cost, times, thresholds, rule)
 

@@ -8,7 +8,6 @@ fan-out (borders, strides, and weights of zero excluded), and N hidden neurons u
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from types import TracebackType
 
 import torch
@@ -16,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from latsearch.config.energy import EnergyProfile
+from latsearch.config.energy import EnergyProfile, LayerMemory
 from latsearch.snn.encoding import Encoder
 from latsearch.snn.layers import Identity, OutputLayer, Projection
 from latsearch.snn.layout import is_channels_last
 from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.operations import NJ_PER_PJ, EnergyReport, LayerOperations, NeuronUpdates
+from latsearch.snn.pipeline import Pipeline
 
-NJ_PER_PJ = 1e-3
 _Layer = Encoder | Projection | Identity | OutputLayer
 _EXACT_IN_FLOAT32 = 2.0**24
 
@@ -88,93 +88,81 @@ def dense_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
 
     Works on the meta device.
     """
-    stem, behind = dense_operations(network)
-    per_step = network.updated_neurons() * profile.neuron
-    per_step += behind * (profile.mac if network.analog else profile.ac)
-    if not network.encoder.still:
-        per_step += stem * profile.mac
-        stem = 0.0
-    return NJ_PER_PJ * (stem * profile.mac + network.timesteps * per_step)
+    stem = dense_fan_out(network.encoder.conv, network.input_shape)
+    stem *= profile.prices(layer_memory(network.encoder)).mac
+    per_step = 0.0 if network.encoder.still else stem
+    for count in _updated(network):
+        updates = NeuronUpdates(count)
+        per_step += count * profile.prices(updates.memory).neuron
+    for layer in (*network.projections(), network.output):
+        prices, most = profile.prices(layer_memory(layer)), layer.largest_input
+        if isinstance(layer, Identity):
+            synapses = float(math.prod(layer.input_shape))
+        else:
+            synapses = dense_fan_out(layer.synapse, layer.synapse_shape)
+        multiplies = network.analog or _pooled_multiplies(layer, profile)
+        per_step += synapses * (prices.mac if multiplies else most * prices.ac)
+    return NJ_PER_PJ * (stem * network.encoder.still + network.timesteps * per_step)
+
+
+def layer_memory(layer: _Layer) -> LayerMemory:
+    """What a layer reads and writes; works on the meta device."""
+    if isinstance(layer, Identity):
+        size = 4 * math.prod(layer.input_shape)
+        return LayerMemory(weights=0, potentials=size, inputs=size)
+    if isinstance(layer, Encoder):
+        synapse: nn.Conv2d | nn.Linear = layer.conv
+        received, sent = layer.input_shape, layer.output_shape
+    else:
+        synapse, received = layer.synapse, layer.synapse_shape
+        sent = (layer.synapse.out_features,) if isinstance(layer, OutputLayer) else ()
+        sent = layer.output_shape if isinstance(layer, Projection) else sent
+    return LayerMemory(
+        weights=4 * synapse.weight.numel(),
+        potentials=4 * math.prod(sent),
+        inputs=4 * math.prod(received),
+    )
+
+
+def _updated(network: LatencyNetwork) -> list[int]:
+    """Units of each layer that are updated at every timestep: the encoder's neurons first."""
+    encoder = network.encoder
+    hidden = [math.prod(shape) for _, shape in network.hidden_layers()]
+    return [0 if encoder.neuron is None else math.prod(encoder.output_shape), *hidden]
+
+
+def _pooled_multiplies(layer: _Layer, profile: EnergyProfile) -> bool:
+    """Whether the layer's inputs are sums of spikes, and those are priced as real values."""
+    if isinstance(layer, Encoder | Identity):
+        return False
+    return profile.pooled_mac and layer.largest_input > 1
 
 
 def conventions(profile: EnergyProfile) -> str:
     """What is counted and at which prices, to print beside every figure."""
+    pooled = (
+        "an input that sums spikes is a MAC a synapse (as NeuroBench counts)"
+        if profile.pooled_mac
+        else "a pooled sum of n spikes is n ACs"
+    )
+    memory = (
+        "Memory accesses are priced by the size of each layer's weights, potentials and inputs: "
+        "three an AC, four a MAC, two a neuron update. "
+        if profile.sram
+        else "Memory accesses are free. "
+    )
+    host = "MACs run on a host at 45 nm, fp32. " if profile.host_mac else ""
     return (
         f"{profile.name}: MAC {profile.mac:g} pJ, AC {profile.ac:g} pJ, neuron update "
-        f"{profile.neuron:g} pJ ({profile.source}). Stem of a still image: its MACs once, in full, "
+        f"{profile.neuron:g} pJ ({profile.source}). {host}{memory}"
+        "Stem of a still image: its MACs once, in full, "
         "whenever it decides; event frames: at every timestep, an AC for a count of one, a MAC for "
         "more. Hidden and output layers: one AC for each spike and each nonzero synapse that it "
-        "reaches, borders and strides exact, up to the decision; a pooled sum of n spikes is n "
-        "ACs, a shortcut without weights one AC a spike, inputs that are no spikes are MACs. "
+        f"reaches, borders and strides exact, up to the decision; {pooled}, "
+        "a shortcut without weights one AC a spike, inputs that are no spikes are MACs. "
         "Neurons: every spiking neuron is updated at every timestep; the latency code's T "
-        "comparisons are free. Batch normalisation is folded; max pooling and memory accesses are "
-        "free."
+        "comparisons are free. Batch normalisation is folded; max pooling is free."
     )
-
-
-@dataclass(frozen=True, eq=False)
-class LayerOperations:
-    """Synaptic operations of one layer, sample by sample.
-
-    Attributes:
-        accumulates: ``[T, B]`` operations with spikes in each timestep; n spikes at one input
-            are n accumulates.
-        multiplies: ``[T, B]`` operations with real values, or with event counts above one.
-    """
-
-    accumulates: Tensor
-    multiplies: Tensor
-
-    def energy(self, profile: EnergyProfile) -> Tensor:
-        """``[T, B]`` float64: nJ of each timestep."""
-        priced = self.accumulates * profile.ac + self.multiplies * profile.mac
-        return NJ_PER_PJ * priced
-
-
-@dataclass(frozen=True, eq=False)
-class EnergyReport:
-    """Operations and energy of a set of inferences.
-
-    Attributes:
-        stem: the encoder's operations; once an image in the first timestep where it is still.
-        hidden: operations of each hidden projection, from the input to the output.
-        output: operations of the output layer.
-        neurons: units that are updated at every timestep.
-        profile: prices of the operations.
-        firing_rates: spikes a neuron and timestep of the encoder, then of each hidden layer.
-        firing_rate: spikes a neuron and timestep over all hidden layers.
-    """
-
-    stem: LayerOperations
-    hidden: tuple[LayerOperations, ...]
-    output: LayerOperations
-    neurons: int
-    profile: EnergyProfile
-    firing_rates: tuple[float, ...]
-    firing_rate: float
-
-    def parts(self) -> dict[str, Tensor]:
-        """``[T, B]`` float64 nJ up to and with timestep t: ``encoder``, ``hidden``, ``output``."""
-        encoder = self.stem.energy(self.profile).cumsum(0)
-        steps = torch.arange(1, len(encoder) + 1, device=encoder.device).double()[:, None]
-        hidden = (NJ_PER_PJ * self.profile.neuron * self.neurons) * steps.expand_as(encoder)
-        for layer in self.hidden:
-            hidden = hidden + layer.energy(self.profile).cumsum(0)
-        return {
-            "encoder": encoder,
-            "hidden": hidden,
-            "output": self.output.energy(self.profile).cumsum(0),
-        }
-
-    def cumulative(self) -> Tensor:
-        """``[T, B]`` float64: energy in nJ of an inference that decides at t."""
-        return torch.stack(list(self.parts().values())).sum(0)
-
-    def shares(self) -> dict[str, float]:
-        """Fractions of the mean energy at T: ``encoder``, ``hidden``, ``output``."""
-        parts = {name: float(part[-1].mean()) for name, part in self.parts().items()}
-        total = sum(parts.values())
-        return {name: part / total if total else 0.0 for name, part in parts.items()}
 
 
 class EnergyMeter:
@@ -198,7 +186,7 @@ class EnergyMeter:
     def __enter__(self) -> EnergyMeter:
         network = self._network
         layers = [network.encoder, *network.projections(), network.output]
-        self._counters = [_Counter(layer, network) for layer in layers]
+        self._counters = [_Counter(layer, network, self._profile) for layer in layers]
         self._handles = [counter.attach() for counter in self._counters]
         senders = [network.encoder, *(unit for unit, _ in network.hidden_layers())]
         self._handles += [self._watch(sender) for sender in senders]
@@ -233,14 +221,24 @@ class EnergyMeter:
         """
         if not self._counters or not self._counters[0].counted:
             raise ValueError("nothing to report: no forward pass went through the meter")
-        stem, *hidden, output = (counter.operations() for counter in self._counters)
+        network = self._network
+        pipeline = Pipeline.of(network)
+        positions = (1, *pipeline.projections, pipeline.depth)
+        leads = [pipeline.depth - at if network.config.delay == "layer" else 0 for at in positions]
+        stem, *hidden, output = (
+            counter.operations(lead) for counter, lead in zip(self._counters, leads, strict=True)
+        )
+        updates = tuple(
+            NeuronUpdates(count, pipeline.depth - at if network.config.delay == "layer" else 0)
+            for count, at in zip(_updated(network), (1, *pipeline.units), strict=True)
+        )
         sent = torch.stack(self._spikes)
         hidden_sent = sent[1:].sum(0)
         return EnergyReport(
             stem=stem,
             hidden=tuple(hidden),
             output=output,
-            neurons=self._network.updated_neurons(),
+            updates=updates,
             profile=self._profile,
             firing_rates=tuple((sent[:, 0] / sent[:, 1]).tolist()),
             firing_rate=float(hidden_sent[0] / hidden_sent[1].clamp_min(1)),
@@ -253,16 +251,17 @@ class _Counter:
     Args:
         layer: the layer.
         network: the network that it belongs to.
+        profile: the conventions.
     """
 
-    def __init__(
-        self, layer: Encoder | Projection | Identity | OutputLayer, network: LatencyNetwork
-    ):
+    def __init__(self, layer: _Layer, network: LatencyNetwork, profile: EnergyProfile):
         self._layer = layer
         self._timesteps = network.timesteps
         self._still = isinstance(layer, Encoder) and layer.still
         self._frames = isinstance(layer, Encoder) and not layer.still
-        self._analog = network.analog and not isinstance(layer, Encoder)
+        self._analog = not isinstance(layer, Encoder) and (
+            network.analog or _pooled_multiplies(layer, profile)
+        )
         self._batches: list[tuple[Tensor, Tensor]] = []
         most = 1
         if isinstance(layer, Encoder):
@@ -307,15 +306,20 @@ class _Counter:
 
     def _weighted(self, x: Tensor) -> Tensor:
         """``[T, B]`` float64: the inputs times their fan-out; exact, being integers in range."""
-        return _weighted_sum(x, self._fan).double().view(self._timesteps, -1)
+        return weighted_sum(x, self._fan).double().view(self._timesteps, -1)
 
-    def operations(self) -> LayerOperations:
-        """All that was counted."""
+    def operations(self, lead: int) -> LayerOperations:
+        """All that was counted, of a layer that is ahead of a decision by `lead` timesteps."""
         accumulates, multiplies = zip(*self._batches, strict=True)
-        return LayerOperations(torch.cat(accumulates, dim=1), torch.cat(multiplies, dim=1))
+        return LayerOperations(
+            torch.cat(accumulates, dim=1),
+            torch.cat(multiplies, dim=1),
+            layer_memory(self._layer),
+            lead,
+        )
 
 
-def _weighted_sum(spikes: Tensor, fan: Tensor) -> Tensor:
+def weighted_sum(spikes: Tensor, fan: Tensor) -> Tensor:
     """``[T*B]``: each sample's spikes times their fan-out."""
     if is_channels_last(spikes):
         spikes, fan = spikes.permute(0, 2, 3, 1), fan.permute(1, 2, 0)

@@ -54,6 +54,8 @@ def folded(network: LatencyNetwork) -> LatencyNetwork:
     gains differ over time, the synapses do not. Potentials differ from the network's by rounding.
     """
     twin = copy.deepcopy(network).eval().requires_grad_(False)
+    if twin.encoder.folded is not None:
+        return twin
     _fold_stem(twin.encoder)
     for projection in twin.projections():
         if isinstance(projection, Projection) and not isinstance(projection.norm, TimestepNorm):

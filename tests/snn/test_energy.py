@@ -90,12 +90,13 @@ def test_energy_equals_counting_one_by_one(config):
         price = PROFILE.mac if analog else PROFILE.ac
         spent += (operations * fan).flatten(2).sum(-1).numpy() * price
     steps = np.arange(1, timesteps + 1)[:, None]
-    hidden = spent.cumsum(0) + network.updated_neurons() * steps * 0.25
+    neurons = network.updated_neurons() * steps * np.full((1, 2), 0.25)
     last = received[-1].flatten(2)
     output = (last != 0 if analog else last.abs()).sum(-1).double().numpy().cumsum(0) * 3
     output *= PROFILE.mac if analog else PROFILE.ac
     parts = {name: part.numpy() for name, part in energy.parts().items()}
-    np.testing.assert_allclose(parts["hidden"], hidden * 1e-3, rtol=1e-12)
+    np.testing.assert_allclose(parts["hidden"], spent.cumsum(0) * 1e-3, rtol=1e-12)
+    np.testing.assert_allclose(parts["neurons"], neurons * 1e-3, rtol=1e-12)
     np.testing.assert_allclose(parts["output"], output * 1e-3, rtol=1e-12)
     stem = network.encoder.conv
     like = Conv(stem.out_channels, stem.kernel_size[0], stem.stride[0])
