@@ -19,14 +19,17 @@ RUN = 2  # of them also compute
 
 
 def test_the_named_ones_ship() -> None:
-    assert {"digits", "fashion_mnist", "cifar10", "cifar100"} <= set(SPACES)
+    assert {"digits", "fashion_mnist", "cifar10", "cifar100", "nmnist", "shd"} <= set(SPACES)
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=lambda file: file.stem)
 def test_networks_can_be_built_at_random_points(space: Path) -> None:
     study = load_study(space)
     (info,) = (info for info in catalogue() if info.name == study.data.name)
-    generator = random.Random(0)
+    shape, generator = info.shape, random.Random(0)
+    if study.data.events is not None:
+        pixels = study.data.events.downsample
+        shape = (shape[0], -(-shape[1] // pixels), -(-shape[2] // pixels))
 
     def suggest(parameter: Parameter) -> Value:
         if parameter.kind == "categorical":
@@ -40,8 +43,9 @@ def test_networks_can_be_built_at_random_points(space: Path) -> None:
 
     for point in range(POINTS):
         trial = study.space.trial(study.space.ask(suggest))
-        network = build_network(trial.network, info.shape, info.classes, meta=point >= RUN)
+        network = build_network(trial.network, shape, info.classes, meta=point >= RUN)
         assert network.parameter_count() > 0
         if point < RUN:
-            potentials = network(torch.zeros(2, *info.shape))
+            frames = (trial.network.timesteps,) if study.events else ()
+            potentials = network(torch.zeros(2, *frames, *shape))
             assert potentials.shape == (trial.network.timesteps, 2, info.classes)
