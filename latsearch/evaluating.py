@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import PROFILES, DataConfig, StudyConfig
 from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
-from latsearch.errors import DataError, UserError
+from latsearch.errors import UserError
 from latsearch.runs import DEFAULT_RUNS, find_study
 from latsearch.search.storage import Study
 
 if TYPE_CHECKING:
-    from latsearch.data import Progress, Samples
+    from latsearch.data import Progress, Samples, Splits
     from latsearch.data.corruptions import CorruptedSet
     from latsearch.objectives import DecisionCurve
     from latsearch.robustness import Robustness
@@ -98,7 +98,7 @@ def evaluate(
         threshold = _knee(curve, found.study)
     assert splits.test is not None
     clean = _chosen(splits.test, options.samples)
-    corrupted, label = _corrupted(clean, config, options)
+    corrupted, label = _corrupted(splits, clean, config, options)
     return measure_robustness(
         network,
         clean,
@@ -157,20 +157,24 @@ def _chosen(test: Samples, count: int | None) -> Samples:
 
 
 def _corrupted(
-    clean: Samples, config: DataConfig, options: EvaluationOptions
+    splits: Splits, clean: Samples, config: DataConfig, options: EvaluationOptions
 ) -> tuple[Iterable[CorruptedSet], str]:
     """The corrupted samples, and whose corruptions these are."""
     from latsearch.data import corruptions
+    from latsearch.data.events.corrupted import EVENT_CONSTANTS, corrupted_recordings
+    from latsearch.data.events.corruptions import EVENT_CORRUPTIONS
 
     if not options.corruptions:
         return (), ""
-    unknown = [name for name in options.names if name not in corruptions.CORRUPTIONS]
+    known = tuple(EVENT_CORRUPTIONS) if splits.events else corruptions.CORRUPTIONS
+    unknown = [name for name in options.names if name not in known]
     if unknown:
         raise UserError(
-            f"{unknown[0]} is no corruption; known are {', '.join(corruptions.CORRUPTIONS)}"
+            f"{unknown[0]} is no corruption of {config.name}; known are {', '.join(known)}"
         )
-    if clean.pixels.ndim != 4:
-        raise DataError(f"{config.name} holds events; these corruptions are of images")
+    if splits.events:
+        wanted = tuple(options.names) or known
+        return corrupted_recordings(splits, clean, wanted, options.progress), EVENT_CONSTANTS
     names = tuple(options.names) or corruptions.CORRUPTIONS
     folder = None if options.drawn else corruptions.published_folder(config.name, config.root)
     if folder is not None:

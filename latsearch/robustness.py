@@ -13,6 +13,7 @@ from latsearch.config.energy import EnergyProfile
 from latsearch.data.corruptions import GROUPS, CorruptedSet
 from latsearch.data.splits import Samples
 from latsearch.evaluation import LoadedNetwork
+from latsearch.objectives import unit
 
 CLEAN = "clean"
 
@@ -26,7 +27,7 @@ class RobustnessRow:
         group: ``noise``, ``blur``, ``weather``, ``digital`` or ``clean``.
         severity: 1..5; 0 for the clean samples.
         accuracy: fraction of the samples classified correctly.
-        latency: mean decision time in timesteps.
+        latency: mean decision time in timesteps; of event data in ms of recording.
         energy: mean energy of an inference in nJ.
         silent_fraction: fraction of the samples without an output spike by T.
     """
@@ -50,6 +51,7 @@ class Robustness:
         decision_threshold: potential above which a class spikes.
         samples: number of samples under each corruption.
         rows: the clean samples first, then each corruption by rising severity.
+        latency_unit: unit of the rows' latency.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Robustness:
     decision_threshold: float
     samples: int
     rows: tuple[RobustnessRow, ...]
+    latency_unit: str = "timesteps"
 
     @property
     def clean(self) -> RobustnessRow:
@@ -108,6 +111,7 @@ class Robustness:
             "corruptions": self.corruptions,
             "decision_threshold": threshold if math.isfinite(threshold) else None,
             "samples": self.samples,
+            "latency_unit": self.latency_unit,
             "summary": self.summary(against),
             "rows": [asdict(row) for row in self.rows],
         }
@@ -139,7 +143,8 @@ def measure_robustness(
         _row(network, one.corruption, one.severity, one.samples, decision_threshold, profile)
         for one in corrupted
     )
-    return Robustness(model, corruptions, decision_threshold, len(clean), tuple(rows))
+    measured = unit("latency", events=clean.bin_ends is not None)
+    return Robustness(model, corruptions, decision_threshold, len(clean), tuple(rows), measured)
 
 
 def _row(
@@ -157,7 +162,7 @@ def _row(
         group,
         severity,
         accuracy=float((decision.prediction == samples.labels).mean()),
-        latency=float(decision.decision_time.mean()),
+        latency=float(samples.times(decision.decision_time).mean()),
         energy=float(energy.mean()),
         silent_fraction=float(decision.silent.mean()),
     )

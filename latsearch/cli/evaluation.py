@@ -25,7 +25,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("model", metavar="MODEL")
 @RUNS
-@click.option("--corruptions", is_flag=True, help="Measure under 15 corruptions at 5 severities.")
+@click.option("--corruptions", is_flag=True, help="Measure under corruptions at 5 severities.")
 @click.option("--only", "names", multiple=True, metavar="NAME", help="... under these alone.")
 @click.option("--drawn", is_flag=True, help="... drawn here even where CIFAR-10-C is present.")
 @click.option("--threshold", type=float, help="Decision threshold [default: the curve's knee].")
@@ -70,7 +70,7 @@ def evaluate(
     say(console, _heading(found))
     console.print(_table(found))
     if found.corrupted:
-        _say_summary(found.summary(other), other)
+        _say_summary(found.summary(other), other, found.latency_unit)
     try:
         if csv_file:
             _write_csv(found, csv_file)
@@ -102,7 +102,8 @@ def _table(found: Robustness) -> Table:
     table.add_column("accuracy")
     for severity in severities or [0]:
         table.add_column(str(severity or ""), justify="right")
-    for heading in ("mean", "latency/steps", "energy/nJ", "silent"):
+    latency = f"latency/{found.latency_unit.replace('timesteps', 'steps')}"
+    for heading in ("mean", latency, "energy/nJ", "silent"):
         table.add_column(heading, justify="right")
     for name in corruption_names(found.rows):
         rows = [row for row in found.rows if row.corruption == name]
@@ -122,13 +123,13 @@ def _table(found: Robustness) -> Table:
     return table
 
 
-def _say_summary(summary: dict[str, float], other: Robustness | None) -> None:
+def _say_summary(summary: dict[str, float], other: Robustness | None, unit: str) -> None:
     lines = [
         f"mean corruption error {summary['mean_corruption_error']:.1%} (clean error "
         f"{1 - summary['clean_accuracy']:.1%} ± {summary['standard_error']:.1%}); relative "
         f"{summary['relative_corruption_error']:+.1%}",
-        f"decision time {summary['clean_latency']:.3f} → {summary['corrupted_latency']:.3f} steps, "
-        f"energy {summary['clean_energy']:,.1f} → {summary['corrupted_energy']:,.1f} nJ",
+        f"decision time {summary['clean_latency']:.3f} → {summary['corrupted_latency']:.3f} "
+        f"{unit}, energy {summary['clean_energy']:,.1f} → {summary['corrupted_energy']:,.1f} nJ",
     ]
     if other is not None:
         lines.append(

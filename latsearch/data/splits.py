@@ -63,6 +63,13 @@ class Samples:
         """Shape of one sample's pixels."""
         return self.pixels.shape[1:]
 
+    def times(self, decision_time: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Decision times ``[N]`` in timesteps, or of recordings in ms: the end of that bin."""
+        if self.bin_ends is None:
+            return decision_time.astype(np.float64)
+        ends: NDArray[np.floating[Any]] = self.bin_ends[np.arange(len(self)), decision_time - 1]
+        return ends.astype(np.float64)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with the name of the file that its pixels are in, not with the pixels."""
         others = (self.labels, self.rows, self.bin_ends)
@@ -89,6 +96,9 @@ class Binned(Protocol):
 
     def prepare(self, timesteps: Collection[int], progress: Progress | None = None) -> None:
         """Make the frames of these T ready for every process of this machine."""
+
+    def corrupted(self, clean: Samples, *, corruption: str, severity: int) -> Samples:
+        """Test samples whose events went through a corruption."""
 
 
 @dataclass(frozen=True, eq=False)

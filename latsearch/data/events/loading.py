@@ -216,23 +216,26 @@ class EventSplits:
         return tuple(fault for part in parts for fault in part.frames(timesteps).faults)
 
     def corrupted(
-        self, part: str, timesteps: int, *, corruption: str, severity: int, seed: int = 0
+        self, clean: Samples, *, corruption: str, severity: int, seed: int = 0
     ) -> Samples:
-        """Samples of a part whose events went through a corruption, in memory.
+        """Test samples whose events went through a corruption, in memory.
 
         Args:
-            part: ``validation`` or ``test``.
-            timesteps: T.
+            clean: all or some of the test samples of one T.
             corruption: ``drop``, ``noise`` or ``jitter``.
             severity: 1, the mildest, to 5.
-            seed: of the accidents; the same for the same recording.
+            seed: of the accidents; a recording has the same ones whatever the others are.
 
         Raises:
-            DataError: a recording cannot be used, or the test part was taken out.
-            ValueError: there is no such corruption, severity or part.
+            DataError: a recording cannot be read any more, or the test part was taken out.
+            ValueError: there is no such corruption or severity.
         """
-        chosen = self._chosen(part)
-        reading = chosen.reading
+        if self.test is None:
+            raise DataError(f"the test part of {self.name} was taken out")
+        timesteps = clean.sample_shape[0]
+        frames = self.test.frames(timesteps)
+        indices = frames.kept if clean.rows is None else frames.kept[clean.rows]
+        reading = self.test.reading
 
         def change(index: int, events: Events) -> Events:
             return corrupt(
@@ -241,19 +244,10 @@ class EventSplits:
                 reading.duration,
                 corruption=corruption,
                 severity=severity,
-                seed=(seed, index, severity),
+                seed=(seed, int(indices[index]), severity),
             )
 
-        return chosen.changed(timesteps, change)
-
-    def _chosen(self, part: str) -> Part:
-        if part == "validation":
-            return self.development.narrowed(self.validation)
-        if part != "test":
-            raise ValueError(f"{part} is neither validation nor test")
-        if self.test is None:
-            raise DataError(f"the test part of {self.name} was taken out")
-        return self.test
+        return self.test.narrowed(indices).changed(timesteps, change)
 
     def _splits(self, train: Samples, validation: Samples, test: Samples | None) -> Splits:
         reading = self.development.reading

@@ -15,6 +15,7 @@ import pytest
 from latsearch.config import DataConfig
 from latsearch.data import Splits, load
 from latsearch.data.events.binning import Events, Grid, Sensor
+from latsearch.data.events.corrupted import corrupted_recordings
 from latsearch.data.events.loading import EventSplits
 from latsearch.errors import DataError
 from tests.data.events.formats import (
@@ -265,16 +266,32 @@ def test_splits_are_small_when_pickled(tmp_path: Path) -> None:
 
 def test_corrupted_samples_are_those_of_the_split(tmp_path: Path) -> None:
     write_nmnist(tmp_path)
-    unbinned = load(config("nmnist", tmp_path))
-    assert isinstance(unbinned.binned, EventSplits)
-    for part in ("validation", "test"):
-        clean = getattr(unbinned.at(3), part)
-        noisy = unbinned.binned.corrupted(part, 3, corruption="noise", severity=1)
-        assert (noisy.labels == clean.labels).all()
-        assert (noisy.images >= clean.images).all()
-        assert noisy.images.sum() > clean.images.sum()
+    splits = load(config("nmnist", tmp_path)).at(3)
+    assert splits.binned is not None
+    assert splits.test is not None
+    noisy = splits.binned.corrupted(splits.test, corruption="noise", severity=1)
+    assert (noisy.labels == splits.test.labels).all()
+    assert (noisy.images >= splits.test.images).all()
+    assert noisy.images.sum() > splits.test.images.sum()
+    some = splits.test.take(np.array([2, 7]))
+    again = splits.binned.corrupted(some, corruption="noise", severity=1)
+    assert (again.images == noisy.images[[2, 7]]).all()
     with pytest.raises(DataError, match="taken out"):
-        unbinned.binned.without_test().corrupted("test", 3, corruption="drop", severity=1)
+        splits.binned.without_test().corrupted(some, corruption="drop", severity=1)
+
+
+def test_every_corruption_at_every_severity(tmp_path: Path) -> None:
+    write_nmnist(tmp_path)
+    splits = load(config("nmnist", tmp_path)).at(2)
+    assert splits.test is not None
+    told: list[tuple[str, int, int]] = []
+    sets = list(corrupted_recordings(splits, splits.test, progress=lambda *each: told.append(each)))
+    assert [(each.corruption, each.severity) for each in sets] == [
+        (name, severity) for name in ("drop", "noise", "jitter") for severity in range(1, 6)
+    ]
+    assert told[-1] == ("corruptions", 15, 15)
+    lost = [each.samples.images.sum() for each in sets[:5]]
+    assert lost == sorted(lost, reverse=True)
 
 
 # --- faults ---------------------------------------------------------------------------------------
