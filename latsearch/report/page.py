@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from latsearch.report.content import Content
 from latsearch.report.energies import energies
 from latsearch.report.front_charts import MOST_POINTS, curve_chart, front_charts, times_chart
 from latsearch.report.importance import Importance, importance
+from latsearch.report.robustness import read_robustness
 from latsearch.report.search_charts import (
     MOST_QUIET_LINES,
     hypervolume_chart,
@@ -73,6 +75,7 @@ def report_page(content: Content) -> str:
 
     found = importance(content.knees, content.parameters, content.objectives)
     charts = _charts(content, found)
+    robustness, strange = read_robustness(Path(content.folder))
     environment = _environment()
     loader = environment.loader
     assert loader is not None
@@ -94,6 +97,8 @@ def report_page(content: Content) -> str:
         profiles=list(PROFILES),
         priced=_priced(content),
         verdicts=verdicts(content),
+        robustness=robustness,
+        strange_files=strange,
         yaml=_yaml(content),
         versions=_versions(),
         written=_date(time.time()),
