@@ -4,6 +4,8 @@ publish   Studies of 300 and 3,000 trials, made from trials that are recorded fi
           on scikit-learn's digits, drawn again and again with 3 % of noise on their figures. Each
           is published to an empty sqlite store, then published again; all rows of the database are
           compared before and after.
+view      Those studies in MLflow's UI in headless Chromium: seconds until the preset charts are
+          drawn, with the server just started; needs playwright, and `publish` before with --keep.
 overhead  The same search with one seed, without and with publishing to sqlite, in turn: seconds
           from the start of its driver to the last report, and of the whole call, in which MLflow
           is imported and completed at the end.
@@ -67,6 +69,9 @@ search: {{trials: {trials}, sampler: random, seed: {seed}}}
 tracking: {{enabled: {enabled}, uri: {uri}}}
 """
 NOISE = 0.03
+DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].filter(
+    chart => chart._fullData?.some(trace => trace.type.startsWith('scatter') && trace.x?.length)
+).length >= 3"""
 Figures = dict[str, float]
 
 
@@ -192,12 +197,37 @@ def points_in_html(runs: Path, run_id: str) -> int:
     return file.read_text(encoding="utf-8").count(", decision threshold ") // 4
 
 
+# --- view ---------------------------------------------------------------------------------------
+
+
+def measure_view(folder: Path, quick: bool) -> Figures:
+    """Seconds from asking for the address of the front to its three scatter charts."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    figures: Figures = {}
+    for trials in (60,) if quick else (300, 3000):
+        runs = folder.with_name("publish") / f"of-{trials}"
+        uri = default_uri(runs)
+        report = publish(Study.open(runs / "study"), uri, attach=api._attach)
+        with ui_server(uri, free_port()) as (address, _), sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.set_default_timeout(120_000)
+            start = time.perf_counter()
+            page.goto(f"{address}/{report.view}")
+            page.wait_for_function(DRAWN)
+            figures[f"view_{trials}_seconds"] = time.perf_counter() - start
+            browser.close()
+    return figures
+
+
 # --- overhead -----------------------------------------------------------------------------------
 
 
 def measure_overhead(folder: Path, quick: bool) -> Figures:
     """How much longer a search takes that is published."""
-    trials, epochs, workers = (4, 2, 0) if quick else (16, 20, 2)
+    trials, epochs, workers = (4, 2, 0) if quick else (12, 20, 2)
     seconds: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for index, enabled in enumerate((False, True) if quick else (True, False, False, True)):
         settings = config(f"overhead-{index}", trials, epochs, enabled=enabled)
@@ -329,6 +359,7 @@ def free_port() -> int:
 
 PARTS: dict[str, Callable[[Path, bool], Figures]] = {
     "publish": measure_publishing,
+    "view": measure_view,
     "overhead": measure_overhead,
     "outage": measure_outage,
 }
@@ -348,7 +379,7 @@ def main() -> None:
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="publishing-"))
     figures: Figures = {}
     try:
-        for part in arguments.part or PARTS:
+        for part in arguments.part or [part for part in PARTS if part != "view"]:
             found = PARTS[part](folder / part, arguments.quick)
             figures |= found
             for name, value in found.items():

@@ -83,12 +83,14 @@ class Comparison:
 
     Attributes:
         names: the studies.
+        fronts: their fronts.
         hypervolumes: volume of each, with the worst of all reference points.
         coverage: ``[A, B]``: part of B's front that some point of A's is at least as good as.
         attained: by objective level: the best accuracy of each study within it; NaN for none.
     """
 
     names: tuple[str, ...]
+    fronts: tuple[Sequence[OperatingPoint], ...]
     hypervolumes: tuple[float, ...]
     coverage: FloatArray
     attained: Mapping[str, Mapping[float, tuple[float, ...]]]
@@ -113,6 +115,7 @@ def compare(
     levels = {name: _levels(fronts, name) for name in objectives if name != "accuracy"}
     return Comparison(
         names=tuple(names),
+        fronts=tuple(fronts),
         hypervolumes=tuple(hypervolume(front, objectives, worst) for front in fronts),
         coverage=covered,
         attained={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from latsearch.search.storage import Study
 from latsearch.selection import Comparison
 
 _TABLE_ROWS = 20
+_MARKS = "●○▲△■□"
 _FORMATS: Mapping[str, str] = {
     "decision_threshold": "{:.3g}",
     "accuracy": "{:.2%}",
@@ -93,23 +95,46 @@ def _head(name: str, latency_unit: str) -> str:
     return f"latency/{short}" if name == "latency" else _HEADS.get(name, name)
 
 
+def comparison_scatter(comparison: Comparison) -> Iterator[str]:
+    """The fronts over each other in characters, a mark a study; the last one is on top."""
+    drawn = [name for name in ("latency", "energy") if name in comparison.attained]
+    if not drawn or not any(comparison.fronts):
+        return
+    x, marks = drawn[0], itertools.cycle(_MARKS)
+    series = [
+        Series(mark, [(point.metrics[x], point.metrics["accuracy"]) for point in front])
+        for mark, front in zip(marks, comparison.fronts, strict=False)
+    ]
+    yield from scatter(series, f"{x}/{OBJECTIVES[x].unit}", "accuracy")
+    named = zip(series, comparison.names, strict=True)
+    yield "  ".join(f"{each.mark} {name}" for each, name in named)
+    yield ""
+
+
 def comparison_tables(comparison: Comparison) -> Iterator[RenderableType]:
     """A comparison of studies as tables."""
     table = Table(title="fronts", title_justify="left", title_style="bold", box=None)
     table.add_column("study")
     table.add_column("hypervolume", justify="right")
+    table.add_column(f"against {comparison.names[0]}", justify="right")
     for name in comparison.names:
         table.add_column(f"covers {name}", justify="right")
     for index, name in enumerate(comparison.names):
         covered = [f"{part:.0%}" for part in comparison.coverage[index]]
-        table.add_row(name, f"{comparison.hypervolumes[index]:.4g}", *covered)
+        volume, first = comparison.hypervolumes[index], comparison.hypervolumes[0]
+        against = f"{volume / first - 1:+.2%}" if first > 0 else "–"
+        table.add_row(name, f"{volume:.4g}", against, *covered)
     yield table
     for objective, levels in comparison.attained.items():
         table = Table(f"best accuracy at {objective} up to", box=None)
         for name in comparison.names:
             table.add_column(name, justify="right")
+        for name in comparison.names[1:]:
+            table.add_column(f"{name} − {comparison.names[0]}", justify="right")
         for level, accuracies in levels.items():
             cells = ["–" if math.isnan(value) else f"{value:.2%}" for value in accuracies]
+            ahead = [value - accuracies[0] for value in accuracies[1:]]
+            cells += ["–" if math.isnan(value) else f"{100 * value:+.2f}" for value in ahead]
             table.add_row(f"{level:.4g} {OBJECTIVES[objective].unit}", *cells)
         yield Text()
         yield table

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from latsearch.errors import UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.scatter import Series, scatter
 from latsearch.selection import RULES, compare, rule_for, select, select_all
+from latsearch.tables import comparison_scatter, comparison_tables
 from tests.search import studies
 
 ALL = ("accuracy", "latency", "energy")
@@ -61,6 +64,17 @@ def test_comparison_by_volume_coverage_and_attainment(tmp_path: Path) -> None:
     worse = [point(0, 0.95, 3.0, 950.0), point(1, 0.97, 1.2, 100.0)]
     found = compare(["a", "b"], two, [FRONT, worse])
     assert found.hypervolumes[0] > found.hypervolumes[1] > 0
+    drawn = "\n".join(comparison_scatter(found))
+    assert drawn.count("●") > 1  # and in the legend
+    assert drawn.count("○") > 1
+    assert drawn.rstrip().endswith("● a  ○ b")
+    console = Console(file=io.StringIO(), width=120)
+    for part in comparison_tables(found):
+        console.print(part)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "against a" in shown
+    assert "b − a" in shown
+    assert "-2.00" in shown  # points of accuracy, at the largest latency
     assert found.coverage.tolist() == [[1.0, 1.0], [pytest.approx(1 / 3), 1.0]]
     at_most = found.attained["latency"]
     assert at_most[3.0] == (0.99, 0.97)

@@ -138,10 +138,12 @@ def curve(file: Path, csv_file: Path | None) -> None:
 def compare(studies: tuple[str, ...], runs: Runs) -> None:
     """Compare the fronts of several studies: volume, coverage, accuracy within limits."""
     from latsearch import api
-    from latsearch.tables import comparison_tables
+    from latsearch.tables import comparison_scatter, comparison_tables
 
-    console = open_console()
-    for part in comparison_tables(api.compare(studies, runs)):
+    console, found = open_console(), api.compare(studies, runs)
+    for line in comparison_scatter(found):
+        console.print(line, highlight=False, markup=False)
+    for part in comparison_tables(found):
         console.print(part)
 
 
