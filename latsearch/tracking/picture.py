@@ -44,7 +44,7 @@ def trial_picture(record: TrialRecord, config: StudyConfig) -> str | None:
     knee = knee_row(report.curve, tuple(config.objectives), config.constraints)
     panels = [_curve_panel(report, knee)]
     if report.decision_times is not None:
-        panels.append(_times_panel(report, knee))
+        panels.append(_times_panel(report))
     rates = _rates(report.metrics)
     if rates:
         panels.append(_bars("spikes a neuron and timestep", rates, "{:.3g}"))
@@ -90,15 +90,15 @@ def _curve_panel(report: EpochReport, knee: int) -> str:
     )
 
 
-def _times_panel(report: EpochReport, knee: int) -> str:
-    """How many samples decide at each timestep, at the knee's threshold."""
+def _times_panel(report: EpochReport) -> str:
+    """How many samples decide at each timestep, at the most accurate decision threshold."""
     assert report.decision_times is not None
-    counts = report.decision_times[knee]
-    total = sum(counts)
-    threshold = report.curve.decision_threshold[knee]
-    where = f"threshold {threshold:.3g}" if math.isfinite(threshold) else "the readout"
-    shares = {f"t = {t}": count / total for t, count in enumerate(counts, start=1)}
-    return _bars(f"decisions at each timestep, knee at {where}", shares, "{:.1%}")
+    spiking = [row for row, kind in enumerate(report.curve.kind) if kind != READOUT]
+    row = max(spiking or [0], key=lambda row: report.curve.accuracy[row])  # the earliest of them
+    counts, threshold = report.decision_times[row], report.curve.decision_threshold[row]
+    shares = {f"t = {t}": count / sum(counts) for t, count in enumerate(counts, start=1)}
+    title = f"decisions at each timestep, threshold {threshold:.3g} (most accurate)"
+    return _bars(title, shares, "{:.1%}")
 
 
 def _rates(metrics: Mapping[str, float]) -> dict[str, float]:
