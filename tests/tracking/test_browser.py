@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from latsearch.plots import DOMINATED_COLOR, FRONT_COLOR
 from latsearch.reporting import study_front
@@ -139,8 +140,6 @@ def test_the_plots_are_drawn_without_a_network(published: Published) -> None:
 
 
 def test_the_plots_of_a_file_are_complete(published: Published, tmp_path: Path) -> None:
-    from mlflow import MlflowClient
-
     file = MlflowClient(published.report.uri).download_artifacts(
         published.report.run_id, "pareto/front.html", str(tmp_path)
     )
@@ -149,6 +148,19 @@ def test_the_plots_of_a_file_are_complete(published: Published, tmp_path: Path) 
     published.page.goto(Path(file).as_uri())
     _check_plots(charts(published.page, 2), published)
     assert faults == []
+
+
+def test_a_trials_picture_is_shown(published: Published) -> None:
+    runs = MlflowClient(published.server).search_runs(
+        [published.report.experiment_id], "attributes.run_name = 'trial 0'"
+    )
+    published.open(
+        f"#/experiments/{published.report.experiment_id}/runs/{runs[0].info.run_id}"
+        "/artifacts/decision.svg?workflowType=machine_learning"
+    )
+    published.page.wait_for_function(
+        "() => [...document.images].some(image => image.complete && image.naturalWidth === 1020)"
+    )
 
 
 def test_a_registered_models_page_shows_its_aliases(published: Published) -> None:
