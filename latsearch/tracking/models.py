@@ -155,7 +155,10 @@ class Registry:
             if found is None:
                 raise StudyError(f"trial {point.trial}: its weights are gone")
             kept = shutil.copytree(found, folder / "checkpoint")
-        shape = read_info(kept).input_shape
+        info = read_info(kept)
+        # event frames have their timesteps in front
+        frames = () if info.duration_ms is None else (info.trial.network.timesteps,)
+        shape = (*frames, *info.input_shape)
         images = TensorSpec(np.dtype(np.uint8), (-1, *shape))
         path = folder / "model"
         mlflow.pyfunc.save_model(
@@ -173,12 +176,13 @@ class Registry:
         return path
 
     def _description(self, point: OperatingPoint) -> str:
-        figures = point.metrics
+        figures, unit = point.metrics, self._study.config.unit("latency")
         return (
             f"{layout.point_name(point)} of {self._study.name}: accuracy "
-            f"{figures['accuracy']:.2%}, latency {figures['latency']:.3f} timesteps, energy "
-            f"{figures['energy']:,.1f} nJ on the validation split. Takes images as uint8 "
-            "`[N, C, H, W]`, answers with `prediction`, `decision_time`, `energy` and `silent`."
+            f"{figures['accuracy']:.2%}, latency {figures['latency']:.3f} {unit}, energy "
+            f"{figures['energy']:,.1f} nJ on the validation split. Takes uint8 images "
+            "`[N, C, H, W]` or event frames `[N, T, P, H, W]`, answers with `prediction`, "
+            "`decision_time` (timestep), `energy` (nJ) and `silent`."
         )
 
 

@@ -42,7 +42,7 @@ def trial_picture(record: TrialRecord, config: StudyConfig) -> str | None:
     if report is None:
         return None
     knee = knee_row(report.curve, tuple(config.objectives), config.constraints)
-    panels = [_curve_panel(report, knee)]
+    panels = [_curve_panel(report, knee, config.unit("latency"))]
     if report.decision_times is not None:
         panels.append(_times_panel(report))
     rates = _rates(report.metrics)
@@ -62,7 +62,7 @@ def trial_picture(record: TrialRecord, config: StudyConfig) -> str | None:
     )
 
 
-def _curve_panel(report: EpochReport, knee: int) -> str:
+def _curve_panel(report: EpochReport, knee: int, unit: str) -> str:
     """Accuracy over mean decision time; the knee ringed, the readout a square."""
     curve = report.curve
     x = _range(curve.latency.tolist(), _LEFT, _WIDTH - _RIGHT)
@@ -82,7 +82,7 @@ def _curve_panel(report: EpochReport, knee: int) -> str:
         [
             _text(_WIDTH / 2, 18, "decision curve: ring knee, square readout"),
             *_axes(x, y, "{:.4g}", "{:.1%}"),
-            _text(_WIDTH / 2, _HEIGHT - 8, "mean decision time / timesteps"),
+            _text(_WIDTH / 2, _HEIGHT - 8, f"mean decision time / {unit}"),
             line,
             *marks,
             ring,
