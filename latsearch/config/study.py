@@ -23,6 +23,7 @@ from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
 from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
+from latsearch.config.targets import target_faults
 from latsearch.config.text import plain, shown
 from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction, unit
 
@@ -437,6 +438,7 @@ class StudyConfig(Model):
         if "stages" not in families and stages:
             yield "network.stages", "is given, but network.family can never be stages"
         yield from preset_faults(self.preset, self.space)
+        yield from target_faults(self.space)
         yield from space_faults(self.network, self.train, self.space)
         stopping, most = self.search.stopping, self.space.largest("train.epochs")
         if stopping is not None and stopping.rule != "none" and stopping.min_epochs >= most:

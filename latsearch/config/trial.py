@@ -77,6 +77,10 @@ class NetworkConfig:
     __pydantic_config__ = _CHECKED
 
     family: Annotated[Family, _doc("architecture family")] = "lenet"
+    target: Annotated[
+        Literal["any", "nir"],
+        _doc("what the network is for; nir: nothing that NIR cannot say, checked before training"),
+    ] = "any"
     timesteps: Annotated[int, _doc("T, timesteps of an inference", ge=1, le=64)] = 4
     encoder: Annotated[
         Literal["latency", "rate", "direct", "analog", "frames"],

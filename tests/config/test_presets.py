@@ -63,3 +63,11 @@ def test_the_preset_paper_is_what_the_table_calls_stated() -> None:
 
 def test_the_documentation_has_the_table() -> None:
     assert method_table() in DOCS.read_text()
+
+
+def test_a_network_for_nir_that_nir_can_say_is_accepted() -> None:
+    config = parse_study(
+        "version: 1\nstudy: s\ndata: {name: digits}\nsearch: {trials: 1}\n"
+        "network: {target: nir, synapse: delta, neuron: lif, family: mlp, downsampling: max}\n"
+    )
+    assert config.space.fixed["network.target"] == "nir"

@@ -31,6 +31,7 @@ BEYOND = {
     "stages_missing",
     "stages_unused",
     "stopping_too_late",
+    "target_nir",
     "when_circle",
     "when_continuous",
     "when_never",
