@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -459,3 +464,58 @@ def test_a_disk_that_is_too_full_is_seen_at_once(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"0\.0 GB free, but the frames of nmnist train take"):
         load(config("nmnist", tmp_path)).at(2)
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """SHD's archives in a folder whose server tonic takes for that of the set's authors."""
+    from tonic.datasets import SHD
+
+    server = tmp_path / "server"
+    written = write_shd(tmp_path / "written")
+    server.mkdir()
+    handler = partial(QuietHandler, directory=str(server))
+    web = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    monkeypatch.setattr(SHD, "base_url", f"http://127.0.0.1:{web.server_port}/")
+    for part in ("train", "test"):
+        archive = server / f"shd_{part}.h5.zip"
+        with ZipFile(archive, "w") as content:
+            content.write(written / f"shd_{part}.h5", f"shd_{part}.h5")
+        monkeypatch.setattr(SHD, f"{part}_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    thread = Thread(target=web.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    web.shutdown()
+    web.server_close()
+    thread.join()
+
+
+def test_a_download_is_checked_unpacked_and_read(published: Path, tmp_path: Path) -> None:
+    wanted = config("shd", tmp_path / "data", downsample=7)
+    splits = load(wanted, download=True).at(1)
+    assert len(splits.train) + len(splits.validation) == 60
+    assert sorted(entry.name for entry in (tmp_path / "data").iterdir()) == ["SHD"]
+    (published / "shd_train.h5.zip").unlink()
+    load(wanted, download=True)  # it is there
+
+
+def test_a_damaged_download_leaves_nothing(published: Path, tmp_path: Path) -> None:
+    archive = published / "shd_test.h5.zip"
+    archive.write_bytes(archive.read_bytes()[:-1])
+    with pytest.raises(DataError, match="shd could not be downloaded"):
+        load(config("shd", tmp_path / "data"), download=True)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_what_is_there_in_part_is_not_overwritten(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "data" / "SHD").mkdir(parents=True)
+    with pytest.raises(DataError, match="is there, but not whole; move it away"):
+        load(config("shd", tmp_path / "data"), download=True)
