@@ -58,7 +58,7 @@ def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
     """Search FILE's space, or go on where its study stands.
 
     FILE is a YAML file or the name of a bundled search space (digits, fashion_mnist, cifar10,
-    cifar100). The study lives in RUNS/<study>; Ctrl-C interrupts it, the same command goes on.
+    cifar100, nmnist, cifar10_dvs, dvs_gesture, shd). The study lives in RUNS/<study>; Ctrl-C interrupts it, the same command goes on.
     """
     from latsearch import api
 
@@ -210,7 +210,7 @@ def _print_end(
         f"{status.seconds:.0f} s of searching, in {shown(home) if home else folder}",
     )
     commands = [
-        f"latsearch front {study} --where 'latency <= 1.5'",
+        f"latsearch front {study} --where 'accuracy > 0.9'",
         f"latsearch front {study} --csv front.csv",
         *([f"latsearch ui {folder.name} {elsewhere}"] if published else []),
     ]
