@@ -58,7 +58,8 @@ def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
     """Search FILE's space, or go on where its study stands.
 
     FILE is a YAML file or the name of a bundled search space (digits, fashion_mnist, cifar10,
-    cifar100, nmnist, cifar10_dvs, dvs_gesture, shd). The study lives in RUNS/<study>; Ctrl-C interrupts it, the same command goes on.
+    cifar100, nmnist, cifar10_dvs, dvs_gesture, shd). The study lives in RUNS/<study>; Ctrl-C
+    interrupts it, the same command goes on.
     """
     from latsearch import api
 
