@@ -59,20 +59,23 @@ def test_the_driver_does_not_wait_for_the_disk_but_all_gets_there(
     assert sizes[-1] == path.stat().st_size
 
 
-def test_appenders_in_many_threads_lose_nothing(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "study.journal")
+def test_many_appenders_lose_nothing(tmp_path: Path) -> None:
+    journals = [Journal(tmp_path / "study.journal") for _ in range(5)]
 
-    def append(first: int) -> None:
+    def append(journal: Journal, first: int) -> None:
         for number in range(first, first + 40):
             journal.append_logs([{"n": number}])
 
-    threads = [threading.Thread(target=append, args=(40 * i,)) for i in range(5)]
+    threads = [
+        threading.Thread(target=append, args=(journal, 40 * index))
+        for index, journal in enumerate(journals)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(entry["n"] for entry in journal.read_logs(0)) == list(range(200))
-    assert flushed(journal)
+    assert sorted(entry["n"] for entry in journals[0].read_logs(0)) == list(range(200))
+    assert all(flushed(journal) for journal in journals)
 
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
