@@ -39,10 +39,13 @@ from latsearch.runs import (
 from latsearch.search.address import check_address, use_token
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
+from latsearch.search.limits import Limits
+from latsearch.search.observations import Observation
 from latsearch.search.query import parse
 from latsearch.search.sampler import sampler_for
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
+from latsearch.search.warm_start import warm_start
 from latsearch.selection import Comparison, Rule
 from latsearch.spaces import find_space
 
@@ -170,8 +173,9 @@ def run(
             with study.driven():
                 if is_postgres(study.storage):
                     opening.close()  # others may have a folder of this name
+                before = warm_start(study, lambda run: find_study(run, options.runs), warn)
                 with _publisher(study, options, warn) as publisher:
-                    finished = _search(study, splits, options, watch, publisher, executor)
+                    finished = _search(study, splits, options, watch, publisher, executor, before)
     status = study_status(study)
     records = study.trials()
     if finished and all(record.state is TrialState.FAILED for record in records):
@@ -479,10 +483,13 @@ def _search(
     watch: Watch | None,
     observer: Observer,
     executor: RayNodes | None,
+    before: Sequence[Observation],
 ) -> bool:
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
-    search = Search(study, sampler_for(config, study.reference))
+    sampler = sampler_for(config, study.reference)
+    limits = Limits(config, splits.input_shape, splits.classes)
+    search = Search(study, sampler, before=before, refuse=limits.broken)
     search.observe(observer)
 
     def view(workers: int) -> AbstractContextManager[Observer]:

@@ -53,6 +53,13 @@ def unit(name: str, *, events: bool) -> str:
     return "ms" if events and name == "latency" else OBJECTIVES[name].unit
 
 
+# figures of a network that are known before it is trained; constraints may bound them
+BEFORE_TRAINING: Mapping[str, str] = {
+    "parameters": "weights and biases",
+    "macs": "synapses that an image passes in one timestep, each counted once",
+    "energy_bound": "energy in nJ were every neuron to spike at every timestep",
+}
+
 FIRST_SPIKE = "first_spike"
 READOUT = "readout"
 

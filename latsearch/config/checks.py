@@ -19,7 +19,7 @@ PathAndMessage = tuple[str, str]
 def space_faults(network: Section, train: Section, space: Space) -> Iterator[PathAndMessage]:
     """What contradicts itself in a search space, as (path, message)."""
     yield from _depth_faults(space)
-    annotations = _annotations(network, train)
+    annotations = annotations_of(network, train)
     faulty = set[str]()
     for name, field in _searched(network, train):
         for other, wanted in field.when.items():
@@ -45,7 +45,7 @@ def _searched(network: Section, train: Section) -> Iterator[tuple[str, Range | C
                 yield f"{prefix}.{column.name}", value
 
 
-def _annotations(network: Section, train: Section) -> Mapping[str, Any]:
+def annotations_of(network: Section, train: Section) -> Mapping[str, Any]:
     """Dotted name → annotation of every field that may be fixed or searched."""
     return {
         f"{prefix}.{name}": annotation
@@ -75,7 +75,7 @@ def _when_fault(
 ) -> str | None:
     """What is wrong with the condition ``other: wanted``."""
     if other not in annotations:
-        return f"{shown(other)} is not a field of the study{_meant(other, annotations)}"
+        return f"{shown(other)} is not a field of the study{meant(other, annotations)}"
     for value in wanted if isinstance(wanted, list) else [wanted]:
         if not _possible(value, annotations[other]):
             return f"{shown(value)} is no value that {other} can have"
@@ -85,7 +85,7 @@ def _when_fault(
     return None
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str]) -> str:
     """A hint at the field whose last part is like the name's."""
     by_end = {field.rsplit(".", 1)[-1]: field for field in known}
     near = difflib.get_close_matches(name.rsplit(".", 1)[-1], by_end, n=1, cutoff=0.7)
@@ -131,7 +131,7 @@ def _unused(parameter: Parameter, space: Space) -> Iterator[PathAndMessage]:
             fixed = space.fixed[condition.name]
             holds, domain = fixed in condition.values, either([fixed])
         else:
-            holds, domain = any(map(other.has, condition.values)), _domain(other)
+            holds, domain = any(map(other.has, condition.values)), domain_text(other)
         if not holds:
             yield (
                 parameter.name,
@@ -141,7 +141,8 @@ def _unused(parameter: Parameter, space: Space) -> Iterator[PathAndMessage]:
             return
 
 
-def _domain(parameter: Parameter) -> str:
+def domain_text(parameter: Parameter) -> str:
+    """The values that a parameter may have, in words."""
     if parameter.kind == "categorical":
         return either(parameter.choices)
     assert parameter.low is not None

@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from latsearch.config.checks import space_faults
+from latsearch.config.checks import annotations_of, space_faults
 from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
+from latsearch.config.enqueue import enqueue_faults
 from latsearch.config.events import EVENT_DATASETS, EVENT_ENCODER, EventsConfig
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
@@ -25,7 +26,7 @@ from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
 from latsearch.config.targets import target_faults
 from latsearch.config.text import plain, shown
-from latsearch.objectives import NUMERIC_COLUMNS, OBJECTIVES, Direction, unit
+from latsearch.objectives import BEFORE_TRAINING, NUMERIC_COLUMNS, OBJECTIVES, Direction, unit
 
 if TYPE_CHECKING:  # the models themselves are made at run time
     from latsearch.config.forms import Section as NetworkSection
@@ -52,6 +53,7 @@ DatasetName = Literal[
 ]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 ObjectiveName = Literal["accuracy", "latency", "energy"]
+CONSTRAINED = (*NUMERIC_COLUMNS, *BEFORE_TRAINING)
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
@@ -114,6 +116,10 @@ def _function(name: str) -> str:
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         raise ValueError(f"{shown(name)} is no function: write it like my_module:my_function")
     return name
+
+
+def _listed(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
 
 
 def _profile(name: str) -> str:
@@ -264,6 +270,24 @@ class SearchConfig(Model):
     )
     trials: int = Field(default=30, ge=1, le=10**6, description="trials of the study in total")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of sampler and trainings")
+    enqueue: tuple[dict[str, int | float | str | bool | None], ...] = Field(
+        default=(),
+        max_length=1000,
+        description="configurations to try first, e.g. [{network.timesteps: 2}]; what one does "
+        "not name is proposed by the sampler",
+    )
+    warm_start: Annotated[
+        tuple[Annotated[str, AfterValidator(_folder)], ...],
+        BeforeValidator(
+            _listed,
+            json_schema_input_type=str | list[str],
+        ),
+    ] = Field(
+        default=(),
+        strict=False,
+        description="earlier studies of the same data and objectives, by folder or name, whose "
+        "trials the sampler learns from",
+    )
     stopping: StoppingConfig | None = Field(
         default=None, description="early stopping of trials; null: every trial trains to its end"
     )
@@ -369,8 +393,9 @@ class StudyConfig(Model):
     )
     constraints: dict[str, Bound] = Field(
         default={},
-        description="bounds that a decision curve's row must keep to be on the front",
-        json_schema_extra={"propertyNames": {"enum": list(NUMERIC_COLUMNS)}},
+        description="bounds that a decision curve's row must keep to be on the front, and bounds "
+        "of parameters, macs and energy_bound, beyond which nothing is trained",
+        json_schema_extra={"propertyNames": {"enum": list(CONSTRAINED)}},
     )
     search: SearchConfig = Field(default=SearchConfig(), description="how trials are proposed")
     resources: ResourcesConfig = Field(
@@ -420,10 +445,10 @@ class StudyConfig(Model):
                     f"write {OBJECTIVES[name].direction}",
                 )
         for column in self.constraints:
-            if column not in NUMERIC_COLUMNS:
+            if column not in CONSTRAINED:
                 yield (
                     f"constraints.{column}",
-                    f"is no column of a decision curve; known are {', '.join(NUMERIC_COLUMNS)}",
+                    f"is no column of a decision curve; known are {', '.join(CONSTRAINED)}",
                 )
         if self.resources.accelerator_type is not None and self.resources.gpus_per_trial == 0:
             yield (
@@ -440,6 +465,8 @@ class StudyConfig(Model):
         yield from preset_faults(self.preset, self.space)
         yield from target_faults(self.space)
         yield from space_faults(self.network, self.train, self.space)
+        fields = annotations_of(self.network, self.train)
+        yield from enqueue_faults(self.search.enqueue, self.space, fields)
         stopping, most = self.search.stopping, self.space.largest("train.epochs")
         if stopping is not None and stopping.rule != "none" and stopping.min_epochs >= most:
             yield (

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from latsearch.config import TrialConfig, Value
-from latsearch.objectives import DecisionCurve, EpochReport
+from latsearch.objectives import FIRST_SPIKE, DecisionCurve, EpochReport
 from latsearch.search.history import History
 from latsearch.search.keeping import Keeper
 from latsearch.search.observations import Observation
-from latsearch.search.proposals import Proposals
+from latsearch.search.proposals import Proposals, Refuse, accept
 from latsearch.search.results import (
     curve_losses,
     hypervolume,
@@ -86,11 +86,27 @@ Observer = Callable[[Event], None]
 class Search:
     """Asks the sampler, keeps the study, decides. Not thread-safe: one driver, one thread."""
 
-    def __init__(self, study: Study, sampler: Sampler):
-        """Take up a study where its storage says it stands."""
+    def __init__(
+        self,
+        study: Study,
+        sampler: Sampler,
+        *,
+        before: Sequence[Observation] = (),
+        refuse: Refuse = accept,
+    ):
+        """Take up a study where its storage says it stands.
+
+        Args:
+            study: opened to be driven.
+            sampler: proposes what to train.
+            before: observations of earlier studies that the sampler is shown.
+            refuse: says why a point is not worth a training, None where it is.
+        """
         config = study.config
         self._study = study
-        self._proposals = Proposals(config.space, sampler, config.search.seed)
+        self._proposals = Proposals(
+            config.space, sampler, config.search.seed, config.search.enqueue, refuse
+        )
         self._rungs = Rungs(config.search.stopping)
         self._budgets: dict[int, int] = {}
         self._observers: list[Observer] = []
@@ -98,7 +114,7 @@ class Search:
         self._records = {record.number: record for record in study.trials()}
         self._running: set[int] = set()
         self._lost_at: dict[int, int] = {}  # number → epoch of its checkpoint when last lost
-        self._history = History(tuple(config.objectives), config.constraints)
+        self._history = History(tuple(config.objectives), config.constraints, before)
         self._keeper = Keeper(tuple(config.objectives), config.constraints, config.run.keep)
         self._untrimmed: list[int] = []  # ended trials that may still have weights
         for record in self._records.values():
@@ -166,6 +182,8 @@ class Search:
         """
         record = self._records[number]
         fault = _fault(report)
+        if not fault and not record.log and self._rungs.stops:
+            fault = _silence(report)
         if fault:
             self.fail(number, fault)
             return False
@@ -222,16 +240,16 @@ class Search:
         return len(self._records) < self._study.config.search.trials and not self.exhausted
 
     def _propose(self) -> TrialRecord:
-        values = self._proposals.propose(self.history, len(self._records))
-        number = self._study.new_trial(values)
-        record = TrialRecord(number, TrialState.RUNNING, values)
+        proposal = self._proposals.propose(self.history, len(self._records))
+        number = self._study.new_trial(proposal.values, proposal.refused)
+        record = TrialRecord(number, TrialState.RUNNING, proposal.values, refused=proposal.refused)
         self._records[number] = record
         self._take_up(record)
         return record
 
     def _take_up(self, record: TrialRecord) -> None:
         """Count a trial that is new, or that the storage has."""
-        self._proposals.note(record.values)
+        self._proposals.note(record.values, record.refused)
         self._history.started(record)
         if record.state.finished:
             self._history.ended(record, self._budget(record))
@@ -331,6 +349,18 @@ def _fault(report: EpochReport) -> str | None:
         if len(values) == 0 or not np.isfinite(values).all():
             return f"epoch {report.epoch}: {column} is not finite on every row of the curve"
     return None
+
+
+def _silence(report: EpochReport) -> str | None:
+    """What is wrong with a network that decides nothing, whatever its decision threshold."""
+    spiking = [kind == FIRST_SPIKE for kind in report.curve.kind]
+    silent = report.curve.silent_fraction[spiking]
+    if len(silent) == 0 or silent.min() < 1:
+        return None
+    return (
+        f"silent after epoch {report.epoch}: no sample makes an output spike at any decision "
+        "threshold; a lower network.firing_threshold or more timesteps may help"
+    )
 
 
 def _training_seed(seed: int, number: int) -> int:

@@ -45,7 +45,8 @@ class Observation:
         losses: ``[R, M]`` rows of its curve on the scale of fronts, M objectives, in order of
             rising decision threshold; None while it runs. No rows where it failed or was stopped
             early: what was measured before the full budget is no figure of a full training.
-        violation: by how much its rows break the constraints; 0 where they keep them.
+        violation: by how much its rows break the constraints; 0 where they keep them, inf where
+            the point was refused without a training.
         stages: what it had reached at its last epoch, and at a half, a quarter, … of its budget;
             of ended trials, those that were stopped early among them.
     """
@@ -54,6 +55,11 @@ class Observation:
     losses: FloatArray | None
     violation: float = 0.0
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained, and has ended."""
+        return self.losses is not None and self.violation < np.inf
 
     @property
     def measured(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from latsearch import pareto
 from latsearch.config import Bound
 from latsearch.objectives import (
+    BEFORE_TRAINING,
     NUMERIC_COLUMNS,
     OBJECTIVES,
     DecisionCurve,
@@ -38,6 +39,8 @@ def violations(curve: DecisionCurve, constraints: Constraints) -> FloatArray:
     """By how much each row breaks the constraints in total, ``[R]``; 0 where it keeps them."""
     total = np.zeros(len(curve))
     for column, bound in constraints.items():
+        if column in BEFORE_TRAINING:
+            continue  # what breaks those was not trained
         values = getattr(curve, column)
         if bound.min is not None:
             total += np.maximum(0.0, bound.min - values)

@@ -203,6 +203,11 @@ class Rungs:
         return levels(self._stopping, epochs)
 
     @property
+    def stops(self) -> bool:
+        """Whether there is a rule at all."""
+        return self._stopping is not None and self._stopping.rule != "none"
+
+    @property
     def rule(self) -> str:
         """What the decisions depend on besides the reports, as text."""
         if self._stopping is None:

@@ -82,7 +82,7 @@ class OptunaSampler:
         seed = int(entropy.generate_state(1)[0])
         request = Request(self._space, number, seed, self._seed, self._known)
         model = MODELS[self._name]
-        ended = sum(seen.losses is not None for seen in history)
+        ended = sum(seen.trained for seen in history)
         # a sequence has one point for a trial: where that was refused, a random one
         if ended < model.startup_trials or (attempt and self._name == "qmc"):
             model = MODELS["random"]

@@ -108,6 +108,15 @@ class Study:
         """Note on how many samples accuracies are measured."""
         self._study.set_user_attr("validation_samples", count)
 
+    @property
+    def warm_start(self) -> Mapping[str, Any] | None:
+        """What was taken from earlier studies, as `note_warm_start` got it; None for nothing."""
+        return self._study.user_attrs.get("warm_start")
+
+    def note_warm_start(self, taken: Mapping[str, Any]) -> None:
+        """Keep what was taken from earlier studies: they may change, and this one goes on."""
+        self._study.set_user_attr("warm_start", dict(taken))
+
     # --- making and opening ---------------------------------------------------------------------
 
     @classmethod
@@ -262,12 +271,20 @@ class Study:
         self._ids = {trial.number: trial._trial_id for trial in frozen}
         return [_record(trial) for trial in frozen]
 
-    def new_trial(self, values: Mapping[str, Value]) -> int:
-        """Persist a running trial with these values; its number."""
+    def new_trial(
+        self, values: Mapping[str, Value], refused: Sequence[Mapping[str, Value]] = ()
+    ) -> int:
+        """Persist a running trial with these values; its number.
+
+        Args:
+            values: of its active parameters.
+            refused: points that were refused without a training before it was found.
+        """
         trial = optuna.trial.create_trial(
             state=OptunaState.RUNNING,
             params=dict(values),
             distributions={name: self._distributions[name] for name in values},
+            user_attrs={"refused": [dict(point) for point in refused]} if refused else {},
         )
         # Optuna's ask would look through all trials, and write each parameter by itself
         trial_id = self._study._storage.create_new_trial(self._study._study_id, trial)
@@ -430,6 +447,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         attempts=attributes.get("attempts", 0),
         reason=attributes.get("reason"),
         trace=attributes.get("trace"),
+        refused=tuple(attributes.get("refused", ())),
     )
 
 

@@ -38,6 +38,7 @@ class TrialRecord:
         attempts: crashes so far.
         reason: why it failed, in one line; None for any other state.
         trace: traceback of the failure, if there was one.
+        refused: points that were refused without a training before this one was found.
     """
 
     number: int
@@ -47,6 +48,7 @@ class TrialRecord:
     attempts: int = 0
     reason: str | None = None
     trace: str | None = None
+    refused: tuple[Mapping[str, Value], ...] = ()
 
     @property
     def epoch(self) -> int:
