@@ -277,7 +277,7 @@ class SearchConfig(Model):
         "not name is proposed by the sampler",
     )
     warm_start: Annotated[
-        tuple[Annotated[str, AfterValidator(_folder)], ...],
+        tuple[Annotated[str, Field(min_length=1)], ...],
         BeforeValidator(
             _listed,
             json_schema_input_type=str | list[str],

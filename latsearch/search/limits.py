@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from latsearch.config import PROFILES, NetworkConfig, StudyConfig, Value
-from latsearch.config.text import plain
 from latsearch.errors import LatsearchError
 from latsearch.objectives import BEFORE_TRAINING
 
@@ -47,9 +46,9 @@ class Limits:
         for name, bound in self._bounds.items():
             value = figures[name]
             if bound.max is not None and value > bound.max:
-                return f"{name} = {plain(value)} is above constraints.{name}.max = {bound.max:,g}"
+                return f"{name} = {value:,.10g} is above constraints.{name}.max = {bound.max:,g}"
             if bound.min is not None and value < bound.min:
-                return f"{name} = {plain(value)} is below constraints.{name}.min = {bound.min:,g}"
+                return f"{name} = {value:,.10g} is below constraints.{name}.min = {bound.min:,g}"
         return None
 
     def figures(self, network: NetworkConfig) -> dict[str, float]:

@@ -20,6 +20,7 @@ BAD = Path(__file__).parent / "bad"
 # Faults that are about several fields at once, or about YAML itself, are beyond a schema.
 BEYOND = {
     "depth_beyond_stages",
+    "enqueue",
     "depth_cuts_a_search",
     "events_encoder",
     "events_for_images",
@@ -68,6 +69,10 @@ def test_bundled_files(name: str) -> None:
         "network: {stem_kernel: {choices: [1, 3]}}",
         "train: {horizontal_flip: {choices: [true, false]}}",
         "constraints: {energy: {max: 5}}",
+        "constraints: {parameters: {max: 1e6}, macs: {max: 1e9}, energy_bound: {max: 500}}",
+        "search: {trials: 1, warm_start: runs/other}",
+        "search: {trials: 1, warm_start: [runs/one, two]}",
+        "search: {trials: 1, enqueue: [{network.timesteps: 4}]}",
         "objectives: {energy: minimize}",
         "data: {name: cifar10, root: ~/data, validation: 5000, train_samples: null}",
         "resources: {gpus_per_trial: 0.25}",
