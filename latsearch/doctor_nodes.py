@@ -16,12 +16,8 @@ from latsearch.doctor import Finding
 from latsearch.errors import LatsearchError
 from latsearch.runs import Runs, is_uri, shown
 from latsearch.search.address import check_address, token_source, use_token
-from latsearch.search.checkpoints import (
-    Checkpoints,
-    FolderCheckpoints,
-    ObjectCheckpoints,
-    first_line,
-)
+from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints
+from latsearch.search.objects import first_line
 
 if TYPE_CHECKING:
     from latsearch.search.probe import NodeFacts

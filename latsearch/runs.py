@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import is_postgres
 from latsearch.errors import StudyError, UserError
-from latsearch.search.checkpoints import (
+from latsearch.search.lock import DriverLock
+from latsearch.search.objects import (
     below,
     first_line,
     folders_with,
@@ -25,7 +26,6 @@ from latsearch.search.checkpoints import (
     remove_below,
     remove_object,
 )
-from latsearch.search.lock import DriverLock
 from latsearch.search.storage import HEADER, Study, read_header, write_header
 
 if TYPE_CHECKING:

@@ -192,8 +192,7 @@ class _Bridge:
         assignment = self._running.pop(ray_id, None)
         if assignment is None or self.over:
             return
-        node = self._nodes.get(ray_id)
-        lost = node is not None and self._room.lost(node)
+        lost = self._room.lost(self._nodes.get(ray_id))
         self._search.crash(assignment.number, _LOST if lost else _CRASH, lost=lost)
 
 

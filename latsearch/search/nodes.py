@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,8 @@ from latsearch.search.address import check_reachable, refused  # noqa: E402
 _LOGGER = logging.getLogger("latsearch")
 _OBJECT_STORE = 128 * 2**20  # bytes beside the data; Ray would otherwise reserve a third of memory
 _LOOK_AGAIN = 2.0  # seconds for which what a cluster has is taken for known
+_JUST_NOW = 30.0  # seconds within which a node's loss explains the death of a worker
+_LOOK_AT_HEAD = 5.0  # seconds between two looks
 _PATIENCE = 60.0  # seconds for a node to answer
 _WAIT_FOR_ROOM = 300.0  # seconds for a first node that has room for a trial
 
@@ -81,11 +84,13 @@ class RayNodes:
         self._warn = warn
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray start")
         self._started: Future[None] | None = None
+        self._closed = threading.Event()
 
     def __enter__(self) -> RayNodes:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._closed.set()
         self._thread.shutdown(wait=True)
         if self._started is not None:
             ray.shutdown()
@@ -103,7 +108,29 @@ class RayNodes:
         if self.address is None:
             self._started = self._thread.submit(_start, self._data_bytes)
         else:
-            self._started = self._thread.submit(_connect, self.address)
+            self._started = self._thread.submit(self._join, self.address)
+
+    def _join(self, address: str) -> None:
+        _connect(address)
+        head = str(ray.get_runtime_context().gcs_address)
+        watch = threading.Thread(target=self._watch, args=(head,), name="ray head", daemon=True)
+        watch.start()
+
+    def _watch(self, head: str) -> None:
+        """Say that the head is gone: Ray ends the process a minute later without a word."""
+        missed = 0
+        while not self._closed.wait(_LOOK_AT_HEAD):
+            try:
+                check_reachable(head)
+            except UserError:
+                missed += 1
+            else:
+                missed = 0
+            if missed == 3:
+                self._warn(
+                    f"the cluster's head at {head} does not answer any more; if it stays away, "
+                    "this search ends in a moment: start it again, and the same command goes on"
+                )
 
     def wait(self) -> None:
         """Wait until Ray is there.
@@ -158,27 +185,37 @@ class Room:
         self._resources = resources
         self._found = resources.workers
         self._looked = time.monotonic()
-        self._gone: set[str] = set()
+        self._known = {str(node["NodeID"]) for node in alive()}
+        self._gone: dict[str, float] = {}  # node → when it was found to be gone
 
     def __call__(self) -> int:
         """Trials that the cluster has room for now, known to two seconds."""
         if not self._resources.fixed and time.monotonic() - self._looked > _LOOK_AGAIN:
             there = [node for node in alive() if node["NodeID"] not in self._gone]
+            self._known |= {str(node["NodeID"]) for node in there}
             self._found = room(self._resources.per_trial, there)
             self._looked = time.monotonic()
         return self._found
 
-    def lost(self, node_id: str) -> bool:
-        """Whether a node is gone, of which a worker died.
+    def lost(self, node_id: str | None) -> bool:
+        """Whether the node of a worker that died is gone; None: whether any went just now.
 
         Ray itself takes some ten seconds to say so: its daemon there is asked.
         """
-        node = next((node for node in alive() if node["NodeID"] == node_id), None)
-        if node is not None and _answers(node):
-            return False
-        self._gone.add(node_id)
-        self._looked = -math.inf
-        return True
+        there = {str(node["NodeID"]): node for node in alive()}
+        asked = self._known if node_id is None else {node_id}
+        gone = {
+            each
+            for each in asked - self._gone.keys()
+            if each not in there or not _answers(there[each])
+        }
+        now = time.monotonic()
+        self._gone |= dict.fromkeys(gone, now)
+        if gone:
+            self._looked = -math.inf
+        if node_id is not None:
+            return node_id in self._gone
+        return any(now - moment < _JUST_NOW for moment in self._gone.values())
 
 
 def alive() -> list[Node]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from latsearch.errors import StudyError
-from latsearch.search.checkpoints import Checkpoints, first_line
+from latsearch.search.checkpoints import Checkpoints
+from latsearch.search.objects import first_line
 
 _PACKAGES = ("latsearch", "torch", "ray", "numpy")
 _LAG = 20.0  # seconds after which another machine's sign is seen

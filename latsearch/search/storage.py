@@ -21,18 +21,12 @@ from optuna.trial import TrialState as OptunaState
 from latsearch.config import StudyConfig, Value, is_postgres, without_password
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
-from latsearch.search.checkpoints import (
-    Checkpoints,
-    FolderCheckpoints,
-    ObjectCheckpoints,
-    below,
-    outlast,
-    write_text,
-)
+from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints, outlast
 from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
 from latsearch.search.journal import Journal, mend
 from latsearch.search.lock import driver_of
+from latsearch.search.objects import below, write_text
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 

@@ -20,10 +20,9 @@ from latsearch.search.checkpoints import (
     FolderCheckpoints,
     ObjectCheckpoints,
     StorageError,
-    below,
-    file_system,
     outlast,
 )
+from latsearch.search.objects import below, file_system
 from latsearch.search.probe import check_here, look_around, node_fault
 from tests.s3 import S3Server
 
