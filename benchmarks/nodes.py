@@ -371,7 +371,7 @@ def main() -> None:
     programs = binaries()
     if programs is None:
         sys.exit("needs PostgreSQL's server: apt install postgresql")
-    trials, epochs, rounds = (10, 40, 1) if options.quick else (20, 60, options.rounds)
+    trials, epochs, rounds = (8, 36, 1) if options.quick else (20, 60, options.rounds)
     done = _known(options.results)
     with Places(options.netns) as places:
         server = Postgres(programs, places.server)
