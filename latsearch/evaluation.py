@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
 from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
+from latsearch.snn.diagnostics import NeuronActivity, blank_firing_rate
 from latsearch.snn.energy import EnergyMeter
 from latsearch.snn.images import Normalization, as_tensor
 from latsearch.snn.networks import LatencyNetwork, build_network
@@ -48,18 +49,20 @@ class Measurement:
         energy: energy of the inferences.
         rule: what decides.
         delay: timesteps by which the hardware delays every decision.
+        activity: fractions of hidden neurons and their firing on a blank input, by name.
     """
 
     potentials: Tensor
     energy: EnergyReport
     rule: str
     delay: int = 0
+    activity: Mapping[str, float] = field(default_factory=dict)
 
     def curve(
         self, labels: NDArray[np.int64], bin_ends: NDArray[np.float32] | None = None
     ) -> DecisionCurve:
         """The decision curve for the labels ``[N]``, and the bins' ends ``[N, T]`` of events."""
-        return decision_curve(
+        curve = decision_curve(
             self.potentials,
             labels,
             self.energy.cumulative(),
@@ -68,6 +71,7 @@ class Measurement:
             rule=self.rule,
             delay=self.delay,
         )
+        return replace(curve, traits={"firing_rate": self.energy.firing_rate, **self.activity})
 
     def decision_times(self, curve: DecisionCurve) -> tuple[tuple[int, ...], ...]:
         """Samples that decide at each timestep, for each row of the curve."""
@@ -75,12 +79,14 @@ class Measurement:
         return tuple(map(tuple, found.tolist()))
 
     def diagnostics(self) -> dict[str, float]:
-        """Firing rates and energy shares, by name."""
+        """Firing rates, silent and saturated neurons, operations and energy shares, by name."""
         encoder, *hidden = self.energy.firing_rates
         figures = {"firing_rate": self.energy.firing_rate, "firing_rate_encoder": encoder}
         figures |= {f"firing_rate_layer{i}": rate for i, rate in enumerate(hidden, start=1)}
         figures |= {f"energy_share_{k}": v for k, v in self.energy.shares().items()}
-        return figures
+        figures |= self.activity
+        figures["synaptic_operations"] = float(self.energy.synaptic_operations()[-1].mean())
+        return figures | ({"delay": float(self.delay)} if self.delay else {})
 
 
 def measure(
@@ -107,16 +113,25 @@ def measure(
         with (
             torch.inference_mode(),
             torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-            EnergyMeter(network, profile) as meter,
         ):
-            potentials = [
-                network(normalize(batch)).cpu()
-                for batch in torch.split(images, batch_size(network, device))
-            ]
+            with EnergyMeter(network, profile) as meter, NeuronActivity(network) as neurons:
+                potentials = [
+                    network(normalize(batch)).cpu()
+                    for batch in torch.split(images, batch_size(network, device))
+                ]
+            blank = blank_firing_rate(network, normalize(torch.zeros_like(images[:1])))
     finally:
         network.train(mode)
     return Measurement(
-        torch.cat(potentials, dim=1), meter.report(), network.config.decision, delay_of(network)
+        torch.cat(potentials, dim=1),
+        meter.report(),
+        network.config.decision,
+        delay_of(network),
+        {
+            "blank_firing_rate": blank,
+            "silent_neurons": neurons.silent(),
+            "saturated_neurons": neurons.saturated(),
+        },
     )
 
 

@@ -82,6 +82,7 @@ class DecisionCurve:
         energy: mean energy of an inference up to its decision in nJ (NaN if not measured).
         silent_fraction: fraction of the samples without an output spike by T.
         tie_fraction: fraction of the samples decided by an exact tie of the potentials.
+        traits: figures of the network that are the same at every threshold, by name, of `TRAITS`.
     """
 
     decision_threshold: FloatArray
@@ -93,9 +94,10 @@ class DecisionCurve:
     energy: FloatArray
     silent_fraction: FloatArray
     tie_fraction: FloatArray
+    traits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {len(getattr(self, column.name)) for column in fields(self)}
+        lengths = {len(values) for _, values in self._items()}
         if len(lengths) != 1:
             raise ValueError(f"the columns of a curve must have equal lengths, got {lengths}")
 
@@ -106,6 +108,13 @@ class DecisionCurve:
         """The named columns side by side, ``[R, len(names)]``."""
         return np.stack([getattr(self, name) for name in names], axis=1)
 
+    def figures(self, name: str) -> FloatArray:
+        """A column, or a trait in every row, ``[R]``; NaN where the trait was not measured."""
+        if name in NUMERIC_COLUMNS:
+            column: FloatArray = getattr(self, name)
+            return column
+        return np.full(len(self), self.traits.get(name, math.nan))
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows as dictionaries, one a decision threshold."""
         for index in range(len(self)):
@@ -114,15 +123,16 @@ class DecisionCurve:
                 for column, values in self._items()
             }
 
-    def to_json(self) -> dict[str, list[Any]]:
-        """A JSON object of columns; inf and NaN become null."""
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of columns, and of traits if there are any; inf and NaN become null."""
+        traits = {name: _finite(value) for name, value in self.traits.items()}
         return {
             column: list(values) if column == "kind" else [_finite(value) for value in values]
             for column, values in self._items()
-        }
+        } | ({"traits": traits} if traits else {})
 
     @classmethod
-    def from_json(cls, data: Mapping[str, list[Any]]) -> DecisionCurve:
+    def from_json(cls, data: Mapping[str, Any]) -> DecisionCurve:
         """The curve that `to_json` wrote."""
         columns: dict[str, Any] = {"kind": tuple(data["kind"])}
         for column in NUMERIC_COLUMNS:
@@ -130,13 +140,23 @@ class DecisionCurve:
             columns[column] = np.array(
                 [missing if value is None else value for value in data[column]], dtype=np.float64
             )
-        return cls(**columns)
+        traits = data.get("traits", {}).items()
+        return cls(
+            **columns,
+            traits={name: math.nan if value is None else value for name, value in traits},
+        )
 
     def _items(self) -> Iterator[tuple[str, Any]]:
-        return ((column.name, getattr(self, column.name)) for column in fields(self))
+        names = (column.name for column in fields(self) if column.name != "traits")
+        return ((name, getattr(self, name)) for name in names)
 
 
-NUMERIC_COLUMNS = tuple(column.name for column in fields(DecisionCurve) if column.name != "kind")
+NUMERIC_COLUMNS = tuple(
+    column.name for column in fields(DecisionCurve) if column.name not in ("kind", "traits")
+)
+
+# a network's firing rate, that on a blank input, and fractions of its hidden neurons
+TRAITS = ("firing_rate", "blank_firing_rate", "silent_neurons", "saturated_neurons")
 
 
 def _finite(value: float) -> float | None:

@@ -26,6 +26,7 @@ from latsearch.snn.checkpoint import (
     read_state,
     write_checkpoint,
 )
+from latsearch.snn.diagnostics import GradientNorms
 from latsearch.snn.frames import augment_frames
 from latsearch.snn.images import Normalization, as_tensor, augment
 from latsearch.snn.losses import LossRule, decision_loss
@@ -96,6 +97,7 @@ class Trainer:
         )
         self.network.recompute = trial.train.recompute
         self._optimizer = build_optimizer(self.network, trial.train)
+        self._gradients = GradientNorms(self.network)
         self._loss = LossRule.of(trial.train, trial.network)
 
     @property
@@ -209,23 +211,25 @@ class Trainer:
             return self._train_seeded(batches)
 
     def _train_seeded(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        totals = torch.zeros(2 + self.network.timesteps, device=self.device)
+        norms = self._gradients.names
+        totals = torch.zeros(2 + len(norms) + self.network.timesteps, device=self.device)
         steps = 0
         for images, labels in batches:
             totals += self._optimize(images, labels, self.epoch * self.steps_an_epoch + steps)
             steps += 1
-        loss, grad_norm, *weights = (totals / steps).tolist()
+        loss, grad_norm, *rest = (totals / steps).tolist()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.epoch + 1}: try a lower train.lr than "
                 f"{self.trial.train.lr:g}, or set train.clip_grad_norm"
             )
         metrics = {"train_loss": loss, "grad_norm": grad_norm}
-        metrics |= {f"weight_t{t}": weight for t, weight in enumerate(weights, start=1)}
-        return metrics
+        metrics |= dict(zip(norms, rest, strict=False))
+        weights = enumerate(rest[len(norms) :], start=1)
+        return metrics | {f"weight_t{t}": weight for t, weight in weights}
 
     def _optimize(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
-        """One training step; its loss, gradient norm and weight of each timestep, ``[2 + T]``."""
+        """One training step; its loss, gradient norm, that of each layer, weights of timesteps."""
         train = self.trial.train
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(train, step, self.steps_an_epoch)
@@ -242,10 +246,11 @@ class Trainer:
         objective.backward()  # type: ignore[no-untyped-call]
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        by_layer = self._gradients.read()
         if train.clip_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, train.clip_grad_norm, norm)
         self._optimizer.step()
-        return torch.cat([torch.stack([loss.detach(), norm]), weights.float()])
+        return torch.cat([torch.stack([loss.detach(), norm]), by_layer, weights.float()])
 
     def _report(self, metrics: dict[str, float], images: Tensor, start: float) -> EpochReport:
         measurement = measure(

@@ -44,7 +44,7 @@ def curves(draw: st.DrawFn) -> DecisionCurve:
 
 
 def test_columns_are_those_of_the_curve() -> None:
-    assert {"kind", *NUMERIC_COLUMNS} == {field.name for field in fields(DecisionCurve)}
+    assert {"kind", "traits", *NUMERIC_COLUMNS} == {field.name for field in fields(DecisionCurve)}
     assert set(OBJECTIVES) <= set(NUMERIC_COLUMNS)
 
 
@@ -101,6 +101,17 @@ def test_a_curve_survives_json(before: DecisionCurve) -> None:
         np.testing.assert_array_equal(new[~finite], np.full((~finite).sum(), missing))
         assert new.dtype == np.float64
     assert after.to_json() == before.to_json()  # writing again changes nothing
+
+
+def test_traits_survive_json_and_are_the_same_in_every_row() -> None:
+    before = curve(rows=2, traits={"firing_rate": 0.125, "blank_firing_rate": math.nan})
+    data = json.loads(json.dumps(before.to_json(), allow_nan=False))
+    after = DecisionCurve.from_json(data)
+    assert after.traits["firing_rate"] == 0.125
+    assert after.figures("firing_rate").tolist() == [0.125, 0.125]
+    assert np.isnan(after.figures("blank_firing_rate")).all()
+    assert np.isnan(after.figures("silent_neurons")).all()
+    assert "traits" not in curve(rows=2).to_json()
 
 
 def test_a_curve_without_rows() -> None:

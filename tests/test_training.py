@@ -58,6 +58,8 @@ def test_a_report_has_its_metrics():
             "energy_share_neurons",
             "energy_share_output",
         ),
+        *("blank_firing_rate", "silent_neurons", "saturated_neurons", "synaptic_operations"),
+        *("grad_norm_encoder", "grad_norm_layer1", "grad_norm_layer2", "grad_norm_output"),
     }
     assert set(report.metrics) == names
     assert all(math.isfinite(value) for value in report.metrics.values())

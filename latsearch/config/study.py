@@ -26,7 +26,14 @@ from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
 from latsearch.config.targets import target_faults
 from latsearch.config.text import plain, shown
-from latsearch.objectives import BEFORE_TRAINING, NUMERIC_COLUMNS, OBJECTIVES, Direction, unit
+from latsearch.objectives import (
+    BEFORE_TRAINING,
+    NUMERIC_COLUMNS,
+    OBJECTIVES,
+    TRAITS,
+    Direction,
+    unit,
+)
 
 if TYPE_CHECKING:  # the models themselves are made at run time
     from latsearch.config.forms import Section as NetworkSection
@@ -53,7 +60,7 @@ DatasetName = Literal[
 ]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 ObjectiveName = Literal["accuracy", "latency", "energy"]
-CONSTRAINED = (*NUMERIC_COLUMNS, *BEFORE_TRAINING)
+CONSTRAINED = (*NUMERIC_COLUMNS, *TRAITS, *BEFORE_TRAINING)
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
@@ -448,7 +455,8 @@ class StudyConfig(Model):
             if column not in CONSTRAINED:
                 yield (
                     f"constraints.{column}",
-                    f"is no column of a decision curve; known are {', '.join(CONSTRAINED)}",
+                    "is no column of a decision curve nor a figure of a network; known are "
+                    f"{', '.join(CONSTRAINED)}",
                 )
         if self.resources.accelerator_type is not None and self.resources.gpus_per_trial == 0:
             yield (

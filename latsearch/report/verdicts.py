@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from latsearch.config import PROFILES
 from latsearch.data.catalogue import DATASETS
 from latsearch.objectives import OperatingPoint
+from latsearch.quantised import quantised_rival
 from latsearch.report.content import Content
 from latsearch.report.words import figure
 from latsearch.search.trials import TrialRecord
@@ -42,6 +43,7 @@ def verdicts(content: Content) -> list[Verdict]:
         _time_pays(content),
         _decides_at_different_times(content),
         *_cheaper_than_ordinary_networks(content),
+        _cheaper_than_few_bits(content),
     ]
 
 
@@ -118,8 +120,24 @@ def _cheaper_than_ordinary_networks(content: Content) -> Iterator[Verdict]:
         )
 
 
-def _macs(content: Content, record: TrialRecord) -> float | None:
-    """Multiply-accumulates of an ordinary network with the trial's layers."""
+def _cheaper_than_few_bits(content: Content) -> Verdict:
+    """The knee, or what stands for it, against a network with as many codes an activation."""
+    question = "Does it take less energy than a quantised network of its shape, with memory?"
+    point = content.recommended[0].point
+    record = content.record(point.trial)
+    synapses = _macs(content, record, stem=False)
+    last = record.last
+    operations = last.metrics.get("synaptic_operations", math.nan) if last else math.nan
+    if synapses is None or not math.isfinite(operations):
+        return Verdict(question, OPEN, "The synaptic operations or the shape are not stored.")
+    rival = quantised_rival(_timesteps(point, content), operations, synapses)
+    answer = {True: YES, False: NO, None: OPEN}[rival.cheaper]
+    words = f"Trial {point.trial}, counted up to T: {rival.words()}"
+    return Verdict(question, answer, words)
+
+
+def _macs(content: Content, record: TrialRecord, *, stem: bool = True) -> float | None:
+    """Multiply-accumulates of an ordinary network with the trial's layers, with its stem or not."""
     from latsearch.snn.energy import dense_fan_out  # torch takes seconds to import
     from latsearch.snn.layers import Identity
     from latsearch.snn.networks import build_network
@@ -134,8 +152,8 @@ def _macs(content: Content, record: TrialRecord) -> float | None:
         for layer in (*network.projections(), network.output)
         if not isinstance(layer, Identity)
     ]
-    stem = dense_fan_out(network.encoder.conv, network.input_shape)
-    return stem + sum(dense_fan_out(synapse, shape) for synapse, shape in synapses)
+    first = dense_fan_out(network.encoder.conv, network.input_shape) if stem else 0.0
+    return first + sum(dense_fan_out(synapse, shape) for synapse, shape in synapses)
 
 
 def _timesteps(point: OperatingPoint, content: Content) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,17 +37,20 @@ def reference_losses(reference: Mapping[str, float], objectives: Objectives) -> 
 
 
 def violations(curve: DecisionCurve, constraints: Constraints) -> FloatArray:
-    """By how much each row breaks the constraints in total, ``[R]``; 0 where it keeps them."""
+    """By how much each row breaks the constraints in total, ``[R]``; 0 where it keeps them.
+
+    A figure that was not measured breaks its bound without limit.
+    """
     total = np.zeros(len(curve))
     for column, bound in constraints.items():
         if column in BEFORE_TRAINING:
             continue  # what breaks those was not trained
-        values = getattr(curve, column)
+        values = curve.figures(column)
         if bound.min is not None:
             total += np.maximum(0.0, bound.min - values)
         if bound.max is not None:
             total += np.maximum(0.0, values - bound.max)
-    return total
+    return np.where(np.isnan(total), math.inf, total)
 
 
 def feasible(curve: DecisionCurve, constraints: Constraints) -> BoolArray:

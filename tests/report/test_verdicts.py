@@ -94,6 +94,22 @@ def test_ordinary_networks_of_the_same_shape(content: Content) -> None:
         assert found.answer == (YES if shown.metrics["energy"] < 1e-3 * macs * profile.mac else NO)
 
 
+def test_a_quantised_network_of_the_same_shape(content: Content) -> None:
+    """An answer where operations are stored: none with very many, yes with very few."""
+    question = "quantised network"
+    trial = content.recommended[0].point.trial
+    record = content.record(trial)
+    assert about(content, question).answer == OPEN  # the made-up study stores no operations
+    for operations, answer in ((1e12, NO), (1.0, YES)):
+        entry = dict(record.log[record.epoch])
+        entry["metrics"] = {**entry["metrics"], "synaptic_operations": operations}
+        changed = replace(record, log={**record.log, record.epoch: entry})
+        records = [changed if r.number == trial else r for r in content.records]
+        found = about(replace(content, records=records), question)
+        assert found.answer == answer
+        assert "Dampfhoffer" in found.words
+
+
 def test_macs_of_an_ordinary_network_by_hand(new_study: NewStudy) -> None:
     made = new_study()
     number = made.study.new_trial(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,16 @@ def test_constraints_apply_to_rows() -> None:
     (point,) = results.operating_points([record(0)], ALL, limits)
     assert point.row == 0
     assert results.operating_points([record(0)], ALL, {"latency": Bound(max=0.1)}) == []
+
+
+def test_constraints_on_traits_apply_to_every_row() -> None:
+    curve = replace(studies.curve(), traits={"blank_firing_rate": 0.07, "silent_neurons": 0.2})
+    kept = results.violations(curve, {"silent_neurons": Bound(max=0.2)})
+    assert kept.tolist() == [0.0, 0.0, 0.0]
+    broken = results.violations(curve, {"blank_firing_rate": Bound(max=0.05)})
+    assert broken == pytest.approx([0.02] * 3)
+    unknown = results.violations(curve, {"saturated_neurons": Bound(max=0.5)})
+    assert unknown.tolist() == [math.inf] * 3  # what was not measured is not kept
 
 
 def test_violations_add_up_on_both_sides() -> None:
