@@ -1,37 +1,37 @@
-"""Strips of frames: where each frame is, and in which colour."""
+"""Pictures of frames: what is where, and in which colour."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from latsearch.data.events.preview import frame_strips
-from latsearch.data.splits import Samples
+from latsearch.data.events.preview import paint
 
 
-def samples() -> Samples:
-    frames = np.zeros((4, 3, 2, 30, 60), dtype=np.uint8)
-    frames[1, 2, 1, 5, 7] = 1  # the second recording, the last frame, brighter
-    frames[2, 0, 0, 8, 9] = 1  # the third, the first frame, darker
-    return Samples(frames, np.array([0, 0, 1, 2]))
-
-
-def test_every_recording_has_a_row_of_its_frames() -> None:
-    picture = frame_strips(samples(), recordings=4)
-    assert picture.shape == (4 * 32 - 2, 3 * 62 - 2, 3)
-    # classes in turn: recordings 0, 2, 3, then 1
-    red, green, blue = picture[3 * 32 + 5, 2 * 62 + 7].astype(int)
+def test_brighter_is_red_and_darker_blue() -> None:
+    frames = np.zeros((3, 2, 30, 60), dtype=np.uint8)
+    frames[2, 1, 5, 7] = 1
+    frames[0, 0, 8, 9] = 1
+    pictures = paint(frames)
+    assert pictures.shape == (3, 30, 60, 3)
+    red, green, blue = pictures[2, 5, 7].astype(int)
     assert red > max(green, blue)
-    red, green, blue = picture[32 + 8, 9].astype(int)
+    red, green, blue = pictures[0, 8, 9].astype(int)
     assert blue > max(red, green)
-    inked = (picture.reshape(-1, 3) != 255).any(axis=1) & (picture.reshape(-1, 3) != 128).any(
-        axis=1
-    )
-    assert inked.sum() == 2
+    assert (~(pictures == 255).all(axis=3)).sum() == 2
+
+
+def test_more_events_are_darker() -> None:
+    frames = np.zeros((1, 1, 1, 4), dtype=np.uint8)
+    frames[0, 0, 0] = [0, 1, 4, 9]
+    darkness = 255 - paint(frames)[0, 0, :, 1].astype(int)
+    assert darkness[0] == 0
+    assert (np.diff(darkness) > 0).all()
 
 
 def test_a_cochlea_has_rows_that_can_be_seen() -> None:
-    frames = np.zeros((1, 2, 1, 1, 20), dtype=np.uint8)
-    frames[0, 1, 0, 0, 3] = 9
-    picture = frame_strips(Samples(frames, np.array([0])))
-    assert picture.shape == (6, 2 * 60 + 2, 3)
-    assert (picture[:, 62 + 9 : 62 + 12, 1] < 128).all()
+    frames = np.zeros((2, 1, 1, 700), dtype=np.uint8)
+    frames[1, 0, 0, 3] = 9
+    pictures = paint(frames)
+    assert pictures.shape == (2, 87, 700, 3)
+    assert (pictures[1, :, 3, 1] < 128).all()
+    assert (pictures[0] == 255).all()
