@@ -21,7 +21,7 @@ from latsearch.config import DataConfig
 from latsearch.data import Splits, load
 from latsearch.data.events.binning import Events, Grid, Sensor
 from latsearch.data.events.corrupted import corrupted_recordings
-from latsearch.data.events.loading import EventSplits
+from latsearch.data.events.splits import EventSplits
 from latsearch.errors import DataError
 from tests.data.events.formats import (
     CIFAR10,
