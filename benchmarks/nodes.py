@@ -40,7 +40,7 @@ from latsearch.search.trials import TrialRecord, TrialState  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
 
 EVERY = 4  # epochs between checkpoints
-PATIENCE = 240.0  # seconds for each step of a round
+PATIENCE = 600.0  # seconds for each step of a round
 SUBNET = "10.213.7"
 SPACE = """
 version: 1

@@ -21,6 +21,7 @@ from latsearch.cli.output import (
     say,
 )
 from latsearch.cli.progress import DataProgress
+from latsearch.errors import StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +142,11 @@ def list_command(runs: Runs) -> None:
 
     table = Table("study", "trials", "front", "hypervolume", "state", box=None, pad_edge=False)
     for folder in list_studies(runs):
-        there = api.status(folder)
+        try:
+            there = api.status(folder)
+        except StudyError as error:  # its database is away: the others are shown all the same
+            table.add_row(folder.name, "?", "?", "?", str(error))
+            continue
         ended = there.complete + there.pruned + there.failed
         state = f"running ({there.driver})" if there.driver else "finished"
         if ended < there.trials and not there.driver and not there.exhausted:

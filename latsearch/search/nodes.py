@@ -159,12 +159,33 @@ class RayNodes:
         wanted = config.resources.per_trial()
         there = room(wanted, alive())
         if self.address is not None:
+            self._check_memory()
             if workers is not None:
+                if there < workers:
+                    self._warn(
+                        f"{there} of {workers} trials at a time have room on the cluster's nodes; "
+                        "the others wait for further nodes"
+                    )
                 return Resources(wanted, workers, fixed=True)
             there = there or self._wait_for_room(wanted)
         if there < (workers or 1):
             raise UserError(_too_small(wanted, workers, alive(), self.address))
         return Resources(wanted, workers or there, fixed=workers is not None)
+
+    def _check_memory(self) -> None:
+        """Check that the data fit into the shared memory of every node.
+
+        Raises:
+            UserError: they do not.
+        """
+        for node in alive():
+            memory = node["Resources"].get("object_store_memory", 0.0)
+            if memory < self._data_bytes:
+                raise UserError(
+                    f"{node_name(node)} has {memory / 1e6:.0f} MB of shared memory for data of "
+                    f"{self._data_bytes / 1e6:.0f} MB: start it with `ray start "
+                    "--object-store-memory=BYTES`"
+                )
 
     def _wait_for_room(self, wanted: Mapping[str, float]) -> int:
         """Wait for a node with room for a trial; 0 where none came."""
