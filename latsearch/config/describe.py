@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from latsearch.config.space import Condition, Parameter, Space, Value, applies_where, sections
-from latsearch.config.study import DataConfig, StoppingConfig, StudyConfig
+from latsearch.config.study import DataConfig, SearchConfig, StoppingConfig, StudyConfig
 from latsearch.config.text import either, plain, shown
 
 _ALWAYS = ("network.family", "network.timesteps", "train.epochs", "train.batch_size")
@@ -31,7 +31,7 @@ def describe(study: StudyConfig) -> list[str]:
                 ("data", _data(study.data)),
                 ("objectives", ", ".join(f"{v} {name}" for name, v in study.objectives.items())),
                 *([("constraints", _constraints(study))] if study.constraints else []),
-                ("search", f"{study.search.trials} trials by {study.search.sampler}"),
+                ("search", _search(study.search)),
                 ("stopping", _stopping(study.search.stopping)),
                 ("space", size_text(space)),
             ]
@@ -40,6 +40,13 @@ def describe(study: StudyConfig) -> list[str]:
         *_block("fixed", list(_fixed(study, idle))),
         *_block("given, but used by no trial", list(idle.items())),
     ]
+
+
+def _search(search: SearchConfig) -> str:
+    chosen = " (chosen for so many)" if search.sampler == "auto" else ""
+    given = f", {len(search.enqueue)} of them given" if search.enqueue else ""
+    before = f", learning from {', '.join(search.warm_start)}" if search.warm_start else ""
+    return f"{search.trials} trials by {search.chosen_sampler}{chosen}{given}{before}"
 
 
 def parameter_text(parameter: Parameter, space: Space) -> str:

@@ -61,6 +61,7 @@ DatasetName = Literal[
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 ObjectiveName = Literal["accuracy", "latency", "energy"]
 CONSTRAINED = (*NUMERIC_COLUMNS, *TRAITS, *BEFORE_TRAINING)
+_CURVES_UP_TO = 500  # trials of a study whose sampler is chosen for it
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
@@ -272,8 +273,9 @@ class StoppingConfig(Model):
 class SearchConfig(Model):
     """Who proposes trials, how many, and which are stopped early."""
 
-    sampler: Literal["tpe", "curves", "random", "qmc", "nsgaii", "nsgaiii", "gp"] = Field(
-        default="tpe", description="who proposes trials"
+    sampler: Literal["auto", "curves", "tpe", "random", "qmc", "nsgaii", "nsgaiii", "gp"] = Field(
+        default="auto",
+        description=f"who proposes trials; auto: curves up to {_CURVES_UP_TO} trials, else tpe",
     )
     trials: int = Field(default=30, ge=1, le=10**6, description="trials of the study in total")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of sampler and trainings")
@@ -298,6 +300,13 @@ class SearchConfig(Model):
     stopping: StoppingConfig | None = Field(
         default=None, description="early stopping of trials; null: every trial trains to its end"
     )
+
+    @property
+    def chosen_sampler(self) -> str:
+        """The sampler, where it is ``auto`` the one for this many trials (docs/search.md)."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "curves" if self.trials <= _CURVES_UP_TO else "tpe"
 
 
 class ResourcesConfig(Model):

@@ -44,8 +44,8 @@ def sampler_for(config: StudyConfig, reference: Mapping[str, float]) -> Sampler:
         reference: its hypervolume's reference point by objective.
     """
     search, objectives = config.search, tuple(config.objectives)
-    if search.sampler != "curves":
-        return OptunaSampler(config.space, len(objectives), search.sampler, search.seed)
+    if search.chosen_sampler != "curves":
+        return OptunaSampler(config.space, len(objectives), search.chosen_sampler, search.seed)
     from latsearch.search.curve_sampler import CurveSampler  # scipy takes half a second to import
 
     start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)

@@ -93,7 +93,7 @@ def study_run(config: StudyConfig, study_id: str, created: float, commit: str | 
         "data": config.data.name,
         "objectives": ", ".join(config.objectives),
         "energy_profile": config.energy.profile,
-        "sampler": config.search.sampler,
+        "sampler": config.search.chosen_sampler,
         "seed": str(config.search.seed),
     }
     tags = {KIND: STUDY_KIND, STUDY_ID: study_id, "mlflow.source.name": "latsearch"}

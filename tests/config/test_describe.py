@@ -26,7 +26,7 @@ def test_describe() -> None:
         "data         digits; 0.2 of the training samples for validation, split seed 0",
         "objectives   maximize accuracy, minimize latency, minimize energy",
         "constraints  silent_fraction at most 0.05, accuracy at least 0.5",
-        "search       30 trials by tpe",
+        "search       30 trials by curves (chosen for so many)",
         "stopping     none, every trial trains to its end",
         "space        670 combinations",
         "",
@@ -72,3 +72,20 @@ def test_bundled_files(name: str) -> None:
     lines = describe(load_study(FOLDER / name))
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
     assert not any("used by no trial" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ("{trials: 500}", "500 trials by curves (chosen for so many)"),
+        ("{trials: 501}", "501 trials by tpe (chosen for so many)"),
+        ("{trials: 501, sampler: gp}", "501 trials by gp"),
+        (
+            "{trials: 9, warm_start: [a, b], enqueue: [{network.hidden: 8}], sampler: qmc}",
+            "9 trials by qmc, 1 of them given, learning from a, b",
+        ),
+    ],
+)
+def test_who_proposes(search: str, told: str) -> None:
+    lines = describe(study(f"network: {{hidden: {{low: 8, high: 9}}}}\nsearch: {search}\n"))
+    assert next(line for line in lines if line.startswith("search")) == f"search      {told}"

@@ -24,7 +24,7 @@ def test_bundled_files_load(name: str) -> None:
 def test_digits() -> None:
     loaded = load_study(FOLDER / "digits.yaml")
     assert (loaded.study, loaded.data.name, loaded.data.validation) == ("digits", "digits", 0.25)
-    assert (loaded.search.trials, loaded.search.sampler) == (30, "tpe")
+    assert (loaded.search.trials, loaded.search.sampler) == (30, "auto")
     assert loaded.constraints["silent_fraction"].max == 0.05
     assert loaded.space.fixed["train.epochs"] == 30
     assert [parameter.name for parameter in loaded.space.parameters] == [

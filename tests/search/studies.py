@@ -9,7 +9,7 @@ import numpy as np
 from latsearch.config import StudyConfig, Value, parse_study
 from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.search.driver import Assignment, Search
-from latsearch.search.sampler import OptunaSampler
+from latsearch.search.sampler import sampler_for
 from latsearch.search.storage import Study
 
 CONFIG = """
@@ -24,7 +24,7 @@ train:
   epochs: 3
   lr: {low: 1e-4, high: 1e-1, log: true}
 constraints: {silent_fraction: {max: 0.1}}
-search: {trials: 12, seed: 3}
+search: {sampler: tpe, trials: 12, seed: 3}
 run: {checkpoint_every: 2, retries: 2, keep: 2}
 """
 REFERENCE = {"accuracy": 0.1, "latency": 4.0, "energy": 1000.0}
@@ -41,14 +41,7 @@ def new_study(folder: Path, study_config: StudyConfig | None = None) -> Study:
 
 
 def new_search(study: Study) -> Search:
-    settings = study.config
-    sampler = OptunaSampler(
-        settings.space,
-        len(settings.objectives),
-        settings.search.sampler,
-        settings.search.seed,
-    )
-    return Search(study, sampler)
+    return Search(study, sampler_for(study.config, study.reference))
 
 
 def curve(accuracy: float = 0.9, latency: float = 2.0, energy: float = 50.0) -> DecisionCurve:
