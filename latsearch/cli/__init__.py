@@ -39,6 +39,7 @@ _COMMANDS = (
     cluster.pause,
     cluster.resume,
     cluster.cancel,
+    cluster.fetch,
 )
 
 

@@ -6,14 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from latsearch.cli.output import FILE, RUNS, open_console
+from latsearch.cli.output import FILE, RUNS, open_console, print_front
 from latsearch.cli.search import print_status
 from latsearch.errors import JobFailed, LatsearchError, StudyError, UserError
 
@@ -213,7 +213,12 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
     from latsearch.cluster import Submission, render
     from latsearch.cluster.manifests import job_name, load_template
     from latsearch.cluster.rules import name_fault
-    from latsearch.cluster.submitting import check_for_cluster, check_runs, read_study
+    from latsearch.cluster.submitting import (
+        check_for_cluster,
+        check_runs,
+        read_study,
+        trials_at_once,
+    )
     from latsearch.config import load_study
     from latsearch.config.study import study_name
     from latsearch.spaces import find_space
@@ -251,7 +256,11 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
         workers={group: (least, most) for group, least, most in options["workers"]},
         **{k: options[k] for k in ("runs", "image", "queue", "gpus", "cpus", "memory")},
     )
-    return config, render(load_template(options["template"]), submission)
+    template = load_template(options["template"])
+    # as many as the workers will have room for, so that the autoscaler sees who waits
+    at_once = trials_at_once(render(template, submission).job, config)
+    whole = replace(submission, options=[*words, "--workers", str(at_once)])
+    return config, render(template, whole)
 
 
 def _ask(question: str) -> None:
@@ -527,6 +536,63 @@ def cancel(job: str, where: _Where, yes: bool) -> None:
         _ask(f"end {job} in namespace {cluster.namespace}? Trials that run lose epochs")
     cancel_job(cluster, job, click.echo)
     click.echo(f"cancelled {job}: the study is kept, submit its file again to go on")
+
+
+@click.command()
+@_JOB
+@click.option("--to", type=click.Path(path_type=Path), help="Folder [default: JOB].")
+@click.option("--runs", metavar="URI", help="Where studies live [default: as the job says].")
+@click.option("--study", metavar="NAME", help="Name of the study [default: as the job says].")
+@click.option("--where", "condition", metavar="EXPR", help="Only rows such as 'latency <= 1.5'.")
+@click.option("--knee", "rule", flag_value="knee", help="Only the best trade-off.")
+@click.option("--most-accurate", "rule", flag_value="most-accurate", help="Only the most accurate.")
+@click.option("--fastest", "rule", flag_value="fastest", help="Only the fastest.")
+@click.option("--least-energy", "rule", flag_value="least-energy", help="Only the least energy.")
+@click.option("--front-only", is_flag=True, help="The front's tables, no networks.")
+@_on_cluster
+def fetch(
+    job: str,
+    where: _Where,
+    to: Path | None,
+    runs: str | None,
+    study: str | None,
+    rule: Any,
+    condition: str | None,
+    front_only: bool,
+) -> None:
+    """Bring the front of the search JOB, and the networks on it, from its storage.
+
+    The head is not asked: JOB may run, have ended, or be deleted (then give --runs). The database
+    is LATSEARCH_STORAGE's; its address and object storage's may be those within the cluster.
+    """
+    from contextlib import nullcontext
+
+    from latsearch.cluster.forwarding import reaching
+    from latsearch.cluster.lifecycle import find
+    from latsearch.fetching import fetch as bring
+
+    cluster, state = None, None
+    try:
+        cluster = where.connect()
+        state = find(cluster, job)
+    except LatsearchError:
+        if runs is None:
+            raise
+    runs = runs or (state.runs if state else None)
+    if runs is None:
+        raise UserError(
+            f"{job}: no such job that says where its study is; name the place with --runs"
+        )
+    name = study or (state.study if state else None) or job
+    with reaching(cluster, runs) if cluster else nullcontext():
+        brought = bring(name, to or Path(job), runs, condition, rule, not front_only)
+        print_front(brought.study, open_console(), condition)
+    for line in brought.missing:
+        click.echo(f"not brought: {line}", err=True)
+    networks = f" and networks of {len(brought.networks)} trials" if brought.networks else ""
+    click.echo(
+        f"{brought.folder}: front.csv and front.json with {len(brought.points)} rows{networks}"
+    )
 
 
 def _age(then: Any) -> str:

@@ -241,6 +241,18 @@ class Cluster:
             with explained(what):
                 return self._ask(self._core.replace_namespaced_config_map, name=name, **options)
 
+    def config_map(self, name: str) -> dict[str, str]:
+        """The texts of a ConfigMap.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with explained(f"read the ConfigMap {name}"):
+            answer = self._ask(
+                self._core.read_namespaced_config_map, name=name, namespace=self.namespace
+            )
+        return dict(answer.get("data") or {})
+
     def pods(self, selector: str) -> list[Json]:
         """Pods by a selector of labels."""
         with explained("list pods"):

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from latsearch.cluster.manifests import GPU, Manifests, group_sizes
 from latsearch.cluster.practice import warnings
 from latsearch.cluster.quantities import quantity
 from latsearch.cluster.rules import SAFE_WORD
 from latsearch.cluster.state import QUEUE, RUNS
-from latsearch.config import StudyConfig
+from latsearch.config import StudyConfig, without_password
 from latsearch.errors import UserError
 
 
@@ -42,7 +41,7 @@ def check_for_cluster(config: StudyConfig, file: str) -> None:
             "LATSEARCH_STORAGE of the Secret latsearch-driver names the database"
         )
     for path, url in (("storage", storage), ("tracking.uri", config.tracking.uri)):
-        if url is not None and urlsplit(url).password:
+        if url is not None and without_password(url) != url:
             raise UserError(
                 f"{file}: {path}: holds a password, and the file travels in a ConfigMap that many "
                 "can read; put it into the Secret latsearch-driver"

@@ -15,6 +15,8 @@ import yaml
 from latsearch.cluster.practice import restricted_faults, warnings
 from latsearch.cluster.quantities import quantity
 from latsearch.cluster.rules import faults
+from latsearch.cluster.state import RUNS
+from latsearch.cluster.submitting import trials_at_once
 from latsearch.config import parse_study
 from tests.cluster.schemas import crds_are_here, schema_faults
 
@@ -78,14 +80,30 @@ def containers(things: list[Thing]) -> Iterator[tuple[str, Thing]]:
             yield "autoscaler", ray["autoscalerOptions"]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_built_in_kinds_meet_their_schemas(rendered: Rendered, overlay: str) -> None:
+def test_built_in_kinds_meet_their_schemas(rendered: Rendered) -> None:
+    """Each thing once, as most are the same in every overlay; RayJobs and queues are not built in."""
     import kubernetes_validate
 
-    own = {"RayJob", "LocalQueue"}
-    for thing in rendered[overlay]:
-        if thing["kind"] not in own:
-            kubernetes_validate.validate(thing, "1.32", strict=True)
+    own = ("RayJob", "LocalQueue")
+    things = {str(t): t for overlay in rendered.values() for t in overlay if t["kind"] not in own}
+    assert len(things) > 30
+    for thing in things.values():
+        kubernetes_validate.validate(thing, "1.32", strict=True)
+
+
+def test_the_workers_that_the_driver_counts_on_are_there(rendered: Rendered) -> None:
+    """`--workers` of the entrypoint is what makes the autoscaler add nodes: no more than may be."""
+    for overlay, things in rendered.items():
+        (job,) = of_kind(things, "RayJob")
+        (study,) = [
+            parse_study(t["data"]["study.yaml"])
+            for t in of_kind(things, "ConfigMap")
+            if "study.yaml" in t["data"]
+        ]
+        words = job["spec"]["entrypoint"].split()
+        asked = int(words[words.index("--workers") + 1])
+        assert 0 < asked <= trials_at_once(job, study), overlay
+        assert words[words.index("--runs") + 1] == job["metadata"]["annotations"][RUNS], overlay
 
 
 @pytest.mark.skipif(not crds_are_here(), reason="KubeRay's CRDs are not beside the project")

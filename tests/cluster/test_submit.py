@@ -83,7 +83,8 @@ def test_a_search_is_submitted_followed_and_succeeds(
     assert study["data"]["study.yaml"] == STUDY
     assert study["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
     assert job["spec"]["entrypoint"] == (
-        "latsearch run /etc/latsearch/study.yaml --address auto --runs s3://latsearch/runs"
+        "latsearch run /etc/latsearch/study.yaml --address auto --runs s3://latsearch/runs "
+        "--workers 16"
     )
 
 
@@ -241,7 +242,7 @@ def test_submitting_again_goes_on(api: FakeApiServer, latsearch: Latsearch) -> N
     second = api.get("rayjobs", "tiny")
     assert second is not None
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
-    assert second["spec"]["entrypoint"].endswith(" --trials 9")
+    assert second["spec"]["entrypoint"].endswith(" --trials 9 --workers 16")
     study = api.get("configmaps", "tiny-study")
     assert study is not None
     assert study["metadata"]["ownerReferences"][0]["uid"] == second["metadata"]["uid"]
