@@ -81,7 +81,7 @@ def containers(things: list[Thing]) -> Iterator[tuple[str, Thing]]:
 
 
 def test_built_in_kinds_meet_their_schemas(rendered: Rendered) -> None:
-    """Each thing once, as most are the same in every overlay; RayJobs and queues are not built in."""
+    """Each thing once, as most are the same in every overlay; RayJobs are not built in."""
     import kubernetes_validate
 
     own = ("RayJob", "LocalQueue")
