@@ -101,15 +101,21 @@ def point_row(point: OperatingPoint, config: StudyConfig) -> dict[str, Any]:
         "epoch": point.epoch,
         "state": point.state,
         **point.metrics,
+        "latency_ms": point.metrics["latency"] * (config.energy.timestep_ms or math.nan),
         **{p.name: point.params.get(p.name) for p in config.space.parameters},
     }
     return {column: row[column] for column in row_columns(config)}
 
 
 def row_columns(config: StudyConfig) -> tuple[str, ...]:
-    """Columns of `point_row`: the point, its figures, then the searched parameters."""
+    """Columns of `point_row`: the point, its figures, then the searched parameters.
+
+    Latency is in milliseconds too where the study says how long a timestep takes.
+    """
     further = [name for name in METRICS if name not in _LEADING]
     parameters = [parameter.name for parameter in config.space.parameters]
+    if config.energy.timestep_ms is not None:
+        further.append("latency_ms")
     return (*_LEADING, *further, "kind", "epoch", "state", *parameters)
 
 

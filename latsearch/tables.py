@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from latsearch.objectives import OBJECTIVES, DecisionCurve, OperatingPoint
+from latsearch.reporting import point_row
 from latsearch.scatter import Series, scatter
 from latsearch.search.results import thinned
 from latsearch.search.storage import Study
@@ -30,6 +31,7 @@ _HEADS: Mapping[str, str] = {
     "decision_threshold": "threshold",
     "energy": "energy/nJ",
     "silent_fraction": "silent",
+    "latency_ms": "latency/ms",
 }
 
 
@@ -43,12 +45,15 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
         title += f", {len(shown)} shown"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right", no_wrap=True)
-    for name in _FORMATS:
+    formats = dict(_FORMATS)
+    if config.energy.timestep_ms is not None:
+        formats["latency_ms"] = "{:.4g}"
+    for name in formats:
         table.add_column(_head(name, config.unit("latency")), justify="right", no_wrap=True)
     table.add_column("parameters", style="dim")
     for point in shown:
-        figures = {"decision_threshold": point.decision_threshold, **point.metrics}
-        cells = [form.format(figures[name]) for name, form in _FORMATS.items()]
+        figures = point_row(point, config)
+        cells = [form.format(figures[name]) for name, form in formats.items()]
         if point.kind == "readout":
             cells[0] = "readout"
         # cut off rather than broken into lines: the column that gives way on a narrow terminal

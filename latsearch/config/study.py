@@ -356,12 +356,19 @@ class RunConfig(Model):
 
 
 class EnergyConfig(Model):
-    """How energy is priced."""
+    """How energy is priced, and how long a timestep takes (docs/energy.md)."""
 
     profile: Annotated[str, AfterValidator(_profile)] = Field(
         default=DEFAULT_PROFILE.name,
         description="prices of a network's operations",
         json_schema_extra={"enum": list(PROFILES)},
+    )
+    timestep_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="milliseconds that the hardware takes for a timestep, to show latencies in "
+        "them too; null: in timesteps alone",
     )
 
 
@@ -467,6 +474,11 @@ class StudyConfig(Model):
                     "is no column of a decision curve nor a figure of a network; known are "
                     f"{', '.join(CONSTRAINED)}",
                 )
+        if self.events and self.energy.timestep_ms is not None:
+            yield (
+                "energy.timestep_ms",
+                "is given, but latencies of event data are in milliseconds already; leave it out",
+            )
         if self.resources.accelerator_type is not None and self.resources.gpus_per_trial == 0:
             yield (
                 "resources.accelerator_type",
@@ -521,5 +533,5 @@ class StudyConfig(Model):
         return self.model_dump(
             mode="json",
             include={"data", "network", "train", "objectives", "constraints", "energy"},
-            exclude={"data": {"root"}},
+            exclude={"data": {"root"}, "energy": {"timestep_ms"}},
         )

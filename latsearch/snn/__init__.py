@@ -8,10 +8,13 @@ from latsearch.snn.encoding import latency_spikes
 from latsearch.snn.energy import EnergyMeter, conventions, dense_energy
 from latsearch.snn.losses import decision_loss
 from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.neurobench import neurobench_results
+from latsearch.snn.runtime import EarlyExit
 
 __all__ = [
     "CheckpointError",
     "Decision",
+    "EarlyExit",
     "EnergyMeter",
     "LatencyNetwork",
     "build_network",
@@ -21,4 +24,5 @@ __all__ = [
     "decision_loss",
     "dense_energy",
     "latency_spikes",
+    "neurobench_results",
 ]
