@@ -8,7 +8,8 @@ spiking neuromorphic datasets using saccades", Frontiers in Neuroscience 9:437):
 pixels makes three saccades, after each of which the picture stands elsewhere on the sensor. Its
 path is the one that the authors' own code for removing this motion assumes, as tonic 1.7 has it
 (`tonic.datasets.nmnist.stabilize`): 105 ms each, at constant speed, by (3.5, 7), (3.5, -7) and
-(-7, 0) pixels. The path is laid so that the picture of 28x28 pixels is centred on average.
+(-7, 0) pixels. In the middle of the path's extent the picture of 28x28 pixels is in the middle of
+the sensor.
 
 The pixels are the usual model of an event camera (Rebecq et al. 2018, ESIM; Hu et al. 2021, v2e):
 each remembers a log intensity and sends an event whenever the present one differs by its contrast
@@ -40,7 +41,7 @@ from latsearch.data.splitting import stratified
 SENSOR, PICTURE = 34, 28
 SACCADE_MS = 105
 TURNS = np.array([(0.0, 0.0), (3.5, 7.0), (7.0, 0.0), (0.0, 0.0)])  # x, y of the picture
-START = (SENSOR - PICTURE) / 2 - 3.5  # both coordinates are 3.5 on average
+START = (SENSOR - PICTURE) / 2 - 3.5  # both coordinates go up to 7
 THRESHOLD, MISMATCH = 0.3, 0.03
 BACKGROUND = 0.1
 STEP_US = 1000
@@ -89,7 +90,7 @@ def record(pictures: Floats, random: np.random.Generator) -> list[Events]:
     threshold = np.broadcast_to(spread.astype(np.float32), (len(pictures), SENSOR, SENSOR))
     now = seen(pictures, 0.0)
     memory = now.copy()
-    found: list[Events] = []
+    found: list[Events] = [np.zeros((0, 5), dtype=np.int64)]
     for step in range(3 * SACCADE_MS):
         before, now = now, seen(pictures, step + 1.0)
         crossed = np.trunc((now - memory) / threshold)
