@@ -23,6 +23,8 @@ from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
 from latsearch.evaluating import EvaluationOptions as EvaluationOptions
 from latsearch.evaluating import evaluate as evaluate
+from latsearch.insights import importance as importance
+from latsearch.insights import slices as slices
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import (

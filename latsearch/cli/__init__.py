@@ -11,7 +11,7 @@ import sys
 import click
 
 from latsearch import __version__
-from latsearch.cli import cluster, environment, evaluation, results, search
+from latsearch.cli import cluster, environment, evaluation, importance, results, search
 from latsearch.errors import LatsearchError
 
 _COMMANDS = (
@@ -26,6 +26,7 @@ _COMMANDS = (
     results.select,
     results.curve,
     results.compare,
+    importance.importance,
     results.report,
     results.publish,
     results.ui,

@@ -124,7 +124,7 @@ def gather(study: Study) -> Content:
         front=findings.front,
         lines=_lines(findings.front, objectives, study.reference),
         progress=findings.progress,
-        knees=_knees(records, config),
+        knees=knees_of(records, config),
         recommended=_recommended(findings.front, study, records, samples),
         samples=samples,
     )
@@ -157,7 +157,8 @@ def _lines(
     return list(dict.fromkeys(point.trial for point in kept))
 
 
-def _knees(records: Sequence[TrialRecord], config: StudyConfig) -> list[Knee]:
+def knees_of(records: Sequence[TrialRecord], config: StudyConfig) -> list[Knee]:
+    """The knee rows of the complete trials."""
     knees = []
     for record in records:
         curve = record.curve
