@@ -3,10 +3,10 @@
 Three nodes of one CPU each on this machine (own `ray start` processes, Ray's token on), the study
 in a PostgreSQL of its own, checkpoints in a shared folder. In every round:
 
-1. head, one node and the driver start; a trial runs on each;
-2. the node is killed with all its processes (SIGKILL);
+1. head, two nodes and the driver start; a trial runs on each;
+2. a node is killed with all its processes (SIGKILL);
 3. another node is added while the search runs, and has to be used;
-4. head and driver are killed, everything is started anew, and the same command goes on.
+4. head and driver are killed, a new head and two nodes are started, the same command goes on.
 
 At the end every trial must be there once, with every epoch once. Figures: trials whose machine
 went away, trials that began anew, epochs that were trained again (reported, but after the last
@@ -41,6 +41,7 @@ from tests.postgres import Postgres, binaries  # noqa: E402
 
 EVERY = 4  # epochs between checkpoints
 PATIENCE = 600.0  # seconds for each step of a round
+_TWO = (("first", 1), ("second", 2))  # nodes beside the head, and their places
 SUBNET = "10.213.7"
 SPACE = """
 version: 1
@@ -63,7 +64,7 @@ class Places:
 
     def __init__(self, namespaces: bool):
         self._tag = f"ls{os.getpid() % 10000}"
-        self.count = 4 if namespaces else 0
+        self.count = 5 if namespaces else 0
         self.server = f"{SUBNET}.254" if namespaces else "127.0.0.1"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -284,11 +285,9 @@ def one_round(server: Postgres, places: Places, trials: int, epochs: int) -> dic
 
         head = processes.head(port)
         wait_for(lambda: _listens(places, port), "the head listens", head)
-        first = processes.ray("first", 1, join)
+        first, second = _join(processes, join, folder)
         driver = processes.driver(port)
-        wait_for(
-            lambda: watch.in_the_middle(2) and trains(first), "two trials run", driver, head, first
-        )
+        wait_for(lambda: watch.in_the_middle(3) and trains(first), "three trials run", driver, head)
         mark = len(watch.log())
         processes.kill(first)
         killed = time.monotonic()
@@ -296,20 +295,21 @@ def one_round(server: Postgres, places: Places, trials: int, epochs: int) -> dic
         wait_for(lambda: "went away" in watch.log()[mark:], "the loss is noticed", driver, head)
         noticed = time.monotonic() - killed
 
-        added = processes.ray("added", 2, join)
+        added = processes.ray("added", 3, join)
         wait_for(lambda: trains(added), "the added node trains", driver, head, added)
         node_loss = again(before, watch.log()[mark:])
-        wait_for(lambda: watch.in_the_middle(1), "trials run again", driver, head, added)
+        wait_for(lambda: watch.in_the_middle(2), "trials run again", driver, head, added)
 
         mark = len(watch.log())
         processes.kill(driver, head)
         before = watch.records()
-        processes.kill(added)
+        processes.kill(second, added)
         head = processes.head(port + 1)
         wait_for(lambda: _listens(places, port + 1), "the new head listens", head)
-        other = processes.ray("other", 3, f"--address={places.address(0)}:{port + 1}")
+        join = f"--address={places.address(0)}:{port + 1}"
+        others = _join(processes, join, folder, "new ")
         driver = processes.driver(port + 1)
-        wait_for(lambda: driver.poll() is not None, "the search ends", head, other)
+        wait_for(lambda: driver.poll() is not None, "the search ends", head, *others)
         if driver.returncode != 0:
             raise RuntimeError(f"the driver ended with {driver.returncode}: {watch.log()[-2000:]}")
         head_loss = again(before, watch.log()[mark:])
@@ -334,6 +334,18 @@ def one_round(server: Postgres, places: Places, trials: int, epochs: int) -> dic
     }
     shutil.rmtree(folder)
     return figures
+
+
+def _join(
+    processes: Processes, join: str, folder: Path, prefix: str = ""
+) -> list[subprocess.Popen[bytes]]:
+    """Start two nodes, one after the other: on one machine they would take each other's ports."""
+    nodes = []
+    for name, place in _TWO:
+        log = folder / f"{prefix}{name}.log"
+        nodes.append(processes.ray(f"{prefix}{name}", place, join))
+        wait_for(lambda log=log: "Ray runtime started" in log.read_text(), "it joins", nodes[-1])
+    return nodes
 
 
 def _listens(places: Places, port: int) -> bool:
@@ -371,7 +383,7 @@ def main() -> None:
     programs = binaries()
     if programs is None:
         sys.exit("needs PostgreSQL's server: apt install postgresql")
-    trials, epochs, rounds = (8, 36, 1) if options.quick else (20, 60, options.rounds)
+    trials, epochs, rounds = (9, 36, 1) if options.quick else (18, 60, options.rounds)
     done = _known(options.results)
     with Places(options.netns) as places:
         server = Postgres(programs, places.server)

@@ -42,11 +42,12 @@ tracking: {{enabled: false}}
 """
 
 
-def plain(config: StudyConfig, seconds: float, ready: Barrier, rate: Any) -> None:
+def plain(text: str, seconds: float, ready: Barrier, rate: Any) -> None:
     """Train without a search for some seconds; the rate goes to ``rate``."""
     import torch
 
     torch.set_num_threads(1)
+    config = parse_study(text)
     splits = load(config.data).without_test()
     trial = config.space.trial({"train.lr": 1e-3})
     trainer = Trainer(trial, splits, seed=0, profile=DEFAULT_PROFILE, device="cpu")
@@ -62,12 +63,12 @@ def plain(config: StudyConfig, seconds: float, ready: Barrier, rate: Any) -> Non
         rate.value += epochs / (time.perf_counter() - start)
 
 
-def plain_rate(config: StudyConfig, processes: int, seconds: float) -> float:
+def plain_rate(text: str, processes: int, seconds: float) -> float:
     """Epochs a second of several plain loops together."""
     context = multiprocessing.get_context("spawn")
     ready, rate = context.Barrier(processes), context.Value("d", 0.0)
     loops = [
-        context.Process(target=plain, args=(config, seconds, ready, rate)) for _ in range(processes)
+        context.Process(target=plain, args=(text, seconds, ready, rate)) for _ in range(processes)
     ]
     for loop in loops:
         loop.start()
@@ -108,9 +109,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures")
     options = parser.parse_args()
     trials, epochs, seconds = (8, 6, 5.0) if options.quick else (16, 15, 20.0)
-    config = parse_study(SPACE.format(trials=trials, epochs=epochs))
-    loops = {count: plain_rate(config, count, seconds) for count in (1, 2)}
-    searches = {count: search_rate(config, count) for count in (1, 2)}
+    text = SPACE.format(trials=trials, epochs=epochs)
+    loops = {count: plain_rate(text, count, seconds) for count in (1, 2)}
+    searches = {count: search_rate(parse_study(text), count) for count in (1, 2)}
     figures = summary(loops, searches)
     print(f"{'epochs a second':<22}{'1 process':>12}{'2 processes':>14}{'speedup':>10}")
     for name, rates in (("plain training loops", loops), ("search on Ray", searches)):
