@@ -14,7 +14,7 @@ from latsearch.search.storage import Study
 def attach_report(study: Study, folder: Path) -> None:
     """Write the report, and a picture of the parameters' importance where it can be told."""
     content = gather(study)
-    (folder / "report.html").write_text(report_page(content), encoding="utf-8")
     found = importance(content.knees, content.parameters, content.objectives)
+    (folder / "report.html").write_text(report_page(content, found), encoding="utf-8")
     if found.shares:
         write_shares_png(found.shares, "importance of each parameter", folder / "importance.png")

@@ -69,11 +69,11 @@ class Cell:
     value: float | str
 
 
-def report_page(content: Content) -> str:
-    """The whole report as HTML."""
+def report_page(content: Content, found: Importance | None = None) -> str:
+    """The whole report as HTML; ``found`` where the importance of the parameters is known."""
     from plotly.offline import get_plotlyjs
 
-    found = importance(content.knees, content.parameters, content.objectives)
+    found = found or importance(content.knees, content.parameters, content.objectives)
     charts = _charts(content, found)
     robustness, strange = read_robustness(Path(content.folder))
     environment = _environment()

@@ -64,6 +64,7 @@ class BackgroundPublisher:
         self._patience = patience
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._hurried = threading.Event()
         self._abandoned = threading.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._work, name="mlflow publisher", daemon=True)
@@ -87,6 +88,8 @@ class BackgroundPublisher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._hurried.set()
         self._closing.set()
         self._wake.set()
         try:
@@ -127,7 +130,9 @@ class BackgroundPublisher:
             closing = self._closing.is_set()
             self._wake.clear()
             start = time.monotonic()
-            settle = closing or start - settled > _SETTLE_EVERY
+            # pictures and report take long in a large study: a user who wants out gets the trials
+            last = closing and not self._hurried.is_set()
+            settle = last or start - settled > _SETTLE_EVERY
             publication.update(settle=settle)
             settled = start if settle else settled
             self.report = publication.report
