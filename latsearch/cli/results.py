@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,4 +197,6 @@ def ui(run: str | None, runs: Runs, uri: str | None, port: int) -> None:
     study = Study.open(find_study(run, runs)) if run else None
     if study is not None:
         uri = uri or study.config.tracking.uri
+    # a polite kill is a Ctrl-C: otherwise MLflow's own processes would stay
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     serve_ui(local_folder(runs), uri, port, click.echo, study)

@@ -18,18 +18,16 @@ from latsearch.tracking.ui import ui_command
 from tests.tracking.synthetic import SyntheticStudy
 
 
-def test_serving_and_stopping_with_ctrl_c(
-    synthetic: SyntheticStudy, uri: str, free_port: int
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_serving_and_stopping(
+    synthetic: SyntheticStudy, uri: str, free_port: int, how: signal.Signals
 ) -> None:
     synthetic.trial()
     view = publish(synthetic.study, uri).view
     runs = synthetic.study.folder.parent
-    script = (
-        "import sys; from pathlib import Path; from latsearch.tracking import serve_ui; "
-        "serve_ui(Path(sys.argv[1]), None, int(sys.argv[2]), lambda line: print(line, flush=True))"
-    )
+    command = [sys.executable, "-m", "latsearch", "ui", "--runs", str(runs)]
     server = subprocess.Popen(
-        [sys.executable, "-c", script, str(runs), str(free_port)],
+        [*command, "--port", str(free_port)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -40,7 +38,7 @@ def test_serving_and_stopping_with_ctrl_c(
     assert lines[1] == f"{synthetic.study.name}: {base}/{view}"
     with urllib.request.urlopen(f"{base}/health") as answer:
         assert answer.status == 200
-    os.kill(server.pid, signal.SIGINT)
+    os.kill(server.pid, how)
     assert server.wait(30) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", free_port)) != 0
