@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from latsearch.config import PROFILES
+from latsearch.config.energy import EnergyProfile
 from latsearch.data.catalogue import DATASETS
 from latsearch.objectives import OperatingPoint
 from latsearch.quantised import quantised_rival
@@ -14,10 +16,12 @@ from latsearch.report.content import Content
 from latsearch.report.words import figure
 from latsearch.search.trials import TrialRecord
 
+if TYPE_CHECKING:
+    from latsearch.snn.networks import LatencyNetwork
+
 YES, NO, OPEN = "yes", "no", "cannot be told"
 _ONE_TIMESTEP = 0.95  # from this share on at one timestep, decision times adapt to nothing
 _QUANTISED = "horowitz-45nm-int8"
-_NJ_PER_PJ = 1e-3
 
 
 @dataclass(frozen=True)
@@ -99,25 +103,35 @@ def _decides_at_different_times(content: Content) -> Verdict:
 def _cheaper_than_ordinary_networks(content: Content) -> Iterator[Verdict]:
     """The knee, or what stands for it, against an ordinary network of its shape."""
     point = content.recommended[0].point
-    macs = _macs(content, content.record(point.trial))
+    network = _network(content, content.record(point.trial))
     measured = PROFILES[content.config.energy.profile]
-    energy = point.metrics["energy"]
-    for profile, kind in (
-        (measured, f"at the same prices ({measured.name})"),
-        (PROFILES[_QUANTISED], f"in 8 bits ({_QUANTISED})"),
-    ):
+    rivals = {measured.name: f"at the same prices ({measured.name})"}
+    if not measured.sram:  # else the rival's memory would be free
+        rivals[_QUANTISED] = f"in 8 bits ({_QUANTISED})"
+    for name, kind in rivals.items():
         question = f"Does it take less energy than an ordinary network of its shape {kind}?"
-        if macs is None:
+        if network is None:
             yield Verdict(question, OPEN, "The shape of the samples is not known any more.")
-            continue
-        ordinary = _NJ_PER_PJ * macs * profile.mac
-        yield Verdict(
-            question,
-            YES if energy < ordinary else NO,
-            f"{_name(point)}: {figure('energy', energy)} nJ; the same layers once, without spikes, "
-            f"take {macs:,.0f} MACs, {figure('energy', ordinary)} nJ: a factor of "
-            f"{ordinary / energy:.2g}. Whether that network would be as accurate was not measured.",
-        )
+        elif measured.host_mac:
+            words = f"{measured.name} has no price of the multiply-accumulates of such a network."
+            yield Verdict(question, OPEN, words)
+        else:
+            yield _cheaper_than(network, point, question, PROFILES[name])
+
+
+def _cheaper_than(
+    network: LatencyNetwork, point: OperatingPoint, question: str, profile: EnergyProfile
+) -> Verdict:
+    from latsearch.snn.energy import ordinary_energy  # torch takes seconds to import
+
+    energy, ordinary = point.metrics["energy"], ordinary_energy(network, profile)
+    return Verdict(
+        question,
+        YES if energy < ordinary else NO,
+        f"{_name(point)}: {figure('energy', energy)} nJ; the same layers once, without spikes, "
+        f"take {_macs(network):,.0f} MACs, {figure('energy', ordinary)} nJ: a factor of "
+        f"{ordinary / energy:.2g}. Whether that network would be as accurate was not measured.",
+    )
 
 
 def _cheaper_than_few_bits(content: Content) -> Verdict:
@@ -125,35 +139,33 @@ def _cheaper_than_few_bits(content: Content) -> Verdict:
     question = "Does it take less energy than a quantised network of its shape, with memory?"
     point = content.recommended[0].point
     record = content.record(point.trial)
-    synapses = _macs(content, record, stem=False)
-    last = record.last
+    network, last = _network(content, record), record.last
     operations = last.metrics.get("synaptic_operations", math.nan) if last else math.nan
-    if synapses is None or not math.isfinite(operations):
+    if network is None or not math.isfinite(operations):
         return Verdict(question, OPEN, "The synaptic operations or the shape are not stored.")
-    rival = quantised_rival(_timesteps(point, content), operations, synapses)
+    rival = quantised_rival(_timesteps(point, content), operations, _macs(network, stem=False))
     answer = {True: YES, False: NO, None: OPEN}[rival.cheaper]
     words = f"Trial {point.trial}, counted up to T: {rival.words()}"
     return Verdict(question, answer, words)
 
 
-def _macs(content: Content, record: TrialRecord, *, stem: bool = True) -> float | None:
-    """Multiply-accumulates of an ordinary network with the trial's layers, with its stem or not."""
-    from latsearch.snn.energy import dense_fan_out  # torch takes seconds to import
-    from latsearch.snn.layers import Identity
+def _network(content: Content, record: TrialRecord) -> LatencyNetwork | None:
+    """The trial's network without memory for its weights; None where its input is not known."""
     from latsearch.snn.networks import build_network
 
     info = DATASETS[content.config.data.name].info
     if info.shape is None or info.classes is None:
         return None
     config = content.config.space.trial(record.values).network
-    network = build_network(config, info.shape, info.classes, meta=True)
-    synapses = [
-        (layer.synapse, layer.synapse_shape)
-        for layer in (*network.projections(), network.output)
-        if not isinstance(layer, Identity)
-    ]
+    return build_network(config, info.shape, info.classes, meta=True)
+
+
+def _macs(network: LatencyNetwork, *, stem: bool = True) -> float:
+    """Multiply-accumulates of an ordinary network with the same layers, with its stem or not."""
+    from latsearch.snn.energy import dense_fan_out, synapses_of
+
     first = dense_fan_out(network.encoder.conv, network.input_shape) if stem else 0.0
-    return first + sum(dense_fan_out(synapse, shape) for synapse, shape in synapses)
+    return first + sum(dense_fan_out(x.synapse, x.synapse_shape) for x in synapses_of(network))
 
 
 def _timesteps(point: OperatingPoint, content: Content) -> int:

@@ -105,6 +105,25 @@ def dense_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
     return NJ_PER_PJ * (stem * network.encoder.still + network.timesteps * per_step)
 
 
+def ordinary_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
+    """Energy in nJ of an ordinary network with the same layers: one MAC for each synapse.
+
+    Works on the meta device.
+    """
+    stem = dense_fan_out(network.encoder.conv, network.input_shape)
+    energy = stem * profile.prices(layer_memory(network.encoder)).mac
+    for layer in synapses_of(network):
+        macs = dense_fan_out(layer.synapse, layer.synapse_shape)
+        energy += macs * profile.prices(layer_memory(layer)).mac
+    return NJ_PER_PJ * energy
+
+
+def synapses_of(network: LatencyNetwork) -> list[Projection | OutputLayer]:
+    """The layers with weights behind the stem."""
+    layers = (*network.projections(), network.output)
+    return [layer for layer in layers if not isinstance(layer, Identity)]
+
+
 def layer_memory(layer: _Layer) -> LayerMemory:
     """What a layer reads and writes; works on the meta device."""
     if isinstance(layer, Identity):

@@ -94,6 +94,17 @@ def test_ordinary_networks_of_the_same_shape(content: Content) -> None:
         assert found.answer == (YES if shown.metrics["energy"] < 1e-3 * macs * profile.mac else NO)
 
 
+@pytest.mark.parametrize(("profile", "asked"), [("loihi", 2), ("memory-45nm-fp32", 1)])
+def test_profiles_that_an_ordinary_network_cannot_be_priced_by(
+    content: Content, profile: str, asked: int
+) -> None:
+    energy = content.config.energy.model_copy(update={"profile": profile})
+    priced = replace(content, config=content.config.model_copy(update={"energy": energy}))
+    found = [v for v in verdicts(priced) if "ordinary network" in v.question]
+    assert len(found) == asked
+    assert all((v.answer == OPEN) == (profile == "loihi") for v in found)
+
+
 def test_a_quantised_network_of_the_same_shape(content: Content) -> None:
     """An answer where operations are stored: none with very many, yes with very few."""
     question = "quantised network"

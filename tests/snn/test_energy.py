@@ -9,7 +9,14 @@ from hypothesis import given, settings
 
 from latsearch.config.energy import PROFILES, EnergyProfile
 from latsearch.config.trial import NetworkConfig
-from latsearch.snn.energy import EnergyMeter, conventions, dense_energy, dense_fan_out, fan_out
+from latsearch.snn.energy import (
+    EnergyMeter,
+    conventions,
+    dense_energy,
+    dense_fan_out,
+    fan_out,
+    ordinary_energy,
+)
 from latsearch.snn.families import Conv
 from latsearch.snn.layers import Identity
 from latsearch.snn.networks import build_network
@@ -122,6 +129,26 @@ def test_every_input_spiking_reaches_the_dense_bound():
         network(torch.randn(2, 1, 8, 8))
     energy = meter.report().cumulative()[-1]
     assert energy.tolist() == pytest.approx([dense_energy(network, PROFILE)] * 2)
+
+
+@pytest.mark.parametrize("name", list(PROFILES))
+def test_conventions_say_what_a_profile_does(name):
+    profile, text = PROFILES[name], conventions(PROFILES[name])
+    assert profile.source in text
+    assert ("Memory accesses are free" in text) == (not profile.sram)
+    assert ("MACs run on a host" in text) == profile.host_mac
+    assert ("as NeuroBench counts" in text) == profile.pooled_mac
+
+
+def test_an_ordinary_network_pays_for_memory_too():
+    """One hidden layer of 5: 9·64·2 taps less the borders in the stem, 128·5 and 5·3 synapses."""
+    config = NetworkConfig(family="mlp", width=2, hidden=5)
+    network = build_network(config, (1, 8, 8), 3, meta=True)
+    stem = (36 * 9 + 24 * 6 + 4 * 4) * 2
+    macs = stem + 128 * 5 + 5 * 3
+    assert ordinary_energy(network, PROFILE) == pytest.approx(1e-3 * 5.0 * macs)
+    memory = PROFILES["memory-45nm-fp32"]  # each of these memories is below 8 kB
+    assert ordinary_energy(network, memory) == pytest.approx(1e-3 * (4.6 + 4 * 10) * macs)
 
 
 def test_the_bound_needs_no_weights():
