@@ -11,7 +11,7 @@ set -euo pipefail
 umask 077
 namespace=${1:-latsearch}
 [ $# -eq 0 ] || shift
-kube() { kubectl --namespace "$namespace" "${options[@]}" "$@"; }
+kube() { kubectl --namespace "$namespace" ${options[@]+"${options[@]}"} "$@"; }
 options=("$@")
 password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
