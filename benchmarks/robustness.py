@@ -52,15 +52,17 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="where rows are appended")
     parser.add_argument("--png", type=Path, help="where to draw the heat map")
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--train-samples", type=int, default=20_000, help="stratified")
     parser.add_argument("--samples", type=int, default=1000, help="test images, stratified")
     options = parser.parse_args()
     if options.quick:
-        options.epochs, options.samples = 1, 100
+        options.epochs, options.samples, options.train_samples = 1, 100, 2000
     file = options.csv or Path(tempfile.mkdtemp()) / "robustness.csv"
     seeds = SEEDS[:1] if options.quick else SEEDS
-    fewer = 2000 if options.quick else None
-    splits = load(DataConfig(name="fashion-mnist", validation=5000, train_samples=fewer))
+    splits = load(
+        DataConfig(name="fashion-mnist", validation=5000, train_samples=options.train_samples)
+    )
     for seed in seeds:
         for encoder in ENCODERS:
             if (encoder, seed) not in {(e, s) for e, s, _ in read(file)}:

@@ -25,6 +25,7 @@ from latsearch.snn.networks import LatencyNetwork, build_network
 from latsearch.snn.operations import EnergyReport
 from latsearch.snn.pipeline import delay_of
 from latsearch.snn.runtime import EarlyExit
+from latsearch.snn.store import SampleStore
 
 # a spike needs a positive potential: the lowest decision threshold of our networks
 MINIMUM_THRESHOLD = 0.0
@@ -91,7 +92,7 @@ class Measurement:
 
 def measure(
     network: LatencyNetwork,
-    images: Tensor,
+    images: Tensor | SampleStore,
     normalize: Normalization,
     profile: EnergyProfile,
     *,
@@ -101,7 +102,8 @@ def measure(
 
     Args:
         network: left in the mode it was in.
-        images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1, on the network's device.
+        images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1, on the network's device; or
+            a store of them.
         normalize: the normalisation it was trained with.
         profile: prices of the operations.
         autocast: lower precision to compute in; None: float32.
@@ -117,9 +119,10 @@ def measure(
             with EnergyMeter(network, profile) as meter, NeuronActivity(network) as neurons:
                 potentials = [
                     network(normalize(batch)).cpu()
-                    for batch in torch.split(images, batch_size(network, device))
+                    for batch in images.split(batch_size(network, device))
                 ]
-            blank = blank_firing_rate(network, normalize(torch.zeros_like(images[:1])))
+            first = next(iter(images.split(1)))
+            blank = blank_firing_rate(network, normalize(torch.zeros_like(first)))
     finally:
         network.train(mode)
     return Measurement(

@@ -18,6 +18,7 @@ from latsearch.data.splits import Splits
 from latsearch.errors import LatsearchError
 from latsearch.evaluation import measure
 from latsearch.objectives import EpochReport
+from latsearch.snn.augmentation import auto_augment, cutout
 from latsearch.snn.checkpoint import (
     CheckpointError,
     CheckpointInfo,
@@ -41,6 +42,7 @@ from latsearch.snn.optimization import (
     seeded_noise,
     transfer_weights,
 )
+from latsearch.snn.store import SampleStore
 
 
 class TrainingError(LatsearchError):
@@ -86,9 +88,10 @@ class Trainer:
         self._seed = seed
         self._profile = profile
         self._autocast = autocast_type(trial.train.precision, self.device)
-        self._images = as_tensor(splits.train.images, self.device)
+        self._images = SampleStore(splits.train.pixels, splits.train.rows, self.device)
         self._labels = as_tensor(splits.train.labels, self.device)
-        self._validation_images = as_tensor(splits.validation.images, self.device)
+        held = splits.validation
+        self._validation_images = SampleStore(held.pixels, held.rows, self.device)
         self._normalize = Normalization(splits.mean, splits.std, self.device)
         network = seeded_network(trial.network, splits.input_shape, splits.classes, seed)
         self.network = network.to(self.device)
@@ -127,7 +130,7 @@ class Trainer:
         start = time.perf_counter()
         batch = self.trial.train.batch_size
         metrics = self._train(iter([next(self._batches())]))
-        return self._report(metrics, self._validation_images[:batch], start)
+        return self._report(metrics, self._validation_images.first(batch), start)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint; the folder is complete or absent."""
@@ -181,10 +184,10 @@ class Trainer:
         """Augmented, normalised images and labels of the next epoch's training steps."""
         train = self.trial.train
         generator = epoch_generator(self._seed, self.epoch)
-        order = torch.randperm(len(self._labels), generator=generator).to(self.device)
-        for index in torch.split(order, train.batch_size)[: self.steps_an_epoch]:
-            images = self._augmented(self._images[index], generator)
-            yield self._normalize(images), self._labels[index]
+        order = torch.randperm(len(self._labels), generator=generator)
+        indices = torch.split(order, train.batch_size)[: self.steps_an_epoch]
+        for images, index in zip(self._images.batches(indices), indices, strict=True):
+            yield self._normalize(self._augmented(images, generator)), self._labels[index]
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images, or event frames, changed at random."""
@@ -197,12 +200,14 @@ class Trainer:
                 horizontal_flip=train.horizontal_flip,
                 event_drop=train.event_drop,
             )
-        return augment(
+        moved = augment(
             images,
             generator,
             crop_padding=train.crop_padding,
             horizontal_flip=train.horizontal_flip,
         )
+        changed = auto_augment(moved, generator, train.auto_augment)
+        return cutout(changed, generator, train.cutout, self._splits.mean)
 
     def _train(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Train on the batches; their mean loss, gradient norm and weights over time."""
@@ -252,7 +257,7 @@ class Trainer:
         self._optimizer.step()
         return torch.cat([torch.stack([loss.detach(), norm]), by_layer, weights.float()])
 
-    def _report(self, metrics: dict[str, float], images: Tensor, start: float) -> EpochReport:
+    def _report(self, metrics: dict[str, float], images: SampleStore, start: float) -> EpochReport:
         measurement = measure(
             self.network, images, self._normalize, self._profile, autocast=self._autocast
         )

@@ -269,6 +269,13 @@ class TrainConfig:
         int, _doc("pixels by which training images are shifted at random", ge=0, le=64)
     ] = 0
     horizontal_flip: Annotated[bool, _doc("mirror training images at random")] = False
+    cutout: Annotated[
+        int, _doc("side in pixels of a square of each training image that is hidden", ge=0, le=1024)
+    ] = 0
+    auto_augment: Annotated[
+        Literal["none", "autoaugment", "randaugment", "trivialaugment"],
+        _doc("policy of torchvision's by which training images are changed"),
+    ] = "none"
     event_drop: Annotated[
         float,
         _doc("share of the events of a training recording that are lost at random", ge=0, lt=1),
