@@ -45,7 +45,9 @@ OBJECTIVES: Mapping[str, Objective] = {
     "accuracy": Objective("accuracy", "maximize", "fraction"),
     "latency": Objective("latency", "minimize", "timesteps"),
     "energy": Objective("energy", "minimize", "nJ", log=True),
+    "robust_accuracy": Objective("robust_accuracy", "maximize", "fraction"),
 }
+ROBUST = "robust_accuracy"
 
 
 def unit(name: str, *, events: bool) -> str:
@@ -82,6 +84,8 @@ class DecisionCurve:
         energy: mean energy of an inference up to its decision in nJ (NaN if not measured).
         silent_fraction: fraction of the samples without an output spike by T.
         tie_fraction: fraction of the samples decided by an exact tie of the potentials.
+        robust_accuracy: fraction of corrupted samples classified correctly; None where that is
+            neither an objective nor constrained.
         traits: figures of the network that are the same at every threshold, by name, of `TRAITS`.
     """
 
@@ -94,6 +98,7 @@ class DecisionCurve:
     energy: FloatArray
     silent_fraction: FloatArray
     tie_fraction: FloatArray
+    robust_accuracy: FloatArray | None = None
     traits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -135,7 +140,7 @@ class DecisionCurve:
     def from_json(cls, data: Mapping[str, Any]) -> DecisionCurve:
         """The curve that `to_json` wrote."""
         columns: dict[str, Any] = {"kind": tuple(data["kind"])}
-        for column in NUMERIC_COLUMNS:
+        for column in (name for name in (*NUMERIC_COLUMNS, ROBUST) if name in data):
             missing = math.inf if column == "decision_threshold" else math.nan
             columns[column] = np.array(
                 [missing if value is None else value for value in data[column]], dtype=np.float64
@@ -147,12 +152,15 @@ class DecisionCurve:
         )
 
     def _items(self) -> Iterator[tuple[str, Any]]:
+        """The columns that were measured."""
         names = (column.name for column in fields(self) if column.name != "traits")
-        return ((name, getattr(self, name)) for name in names)
+        found = ((name, getattr(self, name)) for name in names)
+        return ((name, values) for name, values in found if values is not None)
 
 
+# the columns of every curve
 NUMERIC_COLUMNS = tuple(
-    column.name for column in fields(DecisionCurve) if column.name not in ("kind", "traits")
+    column.name for column in fields(DecisionCurve) if column.name not in ("kind", ROBUST, "traits")
 )
 
 # a network's firing rate, that on a blank input, and fractions of its hidden neurons

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latsearch.config import StudyConfig
-from latsearch.objectives import OperatingPoint
+from latsearch.objectives import ROBUST, OperatingPoint
 from latsearch.search.driver import study_hypervolume
 from latsearch.search.results import METRICS, front, operating_points
 from latsearch.search.storage import Study
@@ -113,6 +113,8 @@ def row_columns(config: StudyConfig) -> tuple[str, ...]:
     Latency is in milliseconds too where the study says how long a timestep takes.
     """
     further = [name for name in METRICS if name not in _LEADING]
+    if config.robust is not None:
+        further.insert(0, ROBUST)
     parameters = [parameter.name for parameter in config.space.parameters]
     if config.energy.timestep_ms is not None:
         further.append("latency_ms")

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from latsearch.objectives import OBJECTIVES, DecisionCurve, OperatingPoint
+from latsearch.objectives import OBJECTIVES, ROBUST, DecisionCurve, OperatingPoint
 from latsearch.reporting import point_row
 from latsearch.scatter import Series, scatter
 from latsearch.search.results import thinned
@@ -32,6 +32,7 @@ _HEADS: Mapping[str, str] = {
     "energy": "energy/nJ",
     "silent_fraction": "silent",
     "latency_ms": "latency/ms",
+    ROBUST: "robust",
 }
 
 
@@ -48,6 +49,8 @@ def front_table(points: Sequence[OperatingPoint], study: Study, most: int = _TAB
     formats = dict(_FORMATS)
     if config.energy.timestep_ms is not None:
         formats["latency_ms"] = "{:.4g}"
+    if config.robust is not None:
+        formats[ROBUST] = "{:.2%}"
     for name in formats:
         table.add_column(_head(name, config.unit("latency")), justify="right", no_wrap=True)
     table.add_column("parameters", style="dim")

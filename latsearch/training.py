@@ -14,10 +14,10 @@ from torch import Tensor
 from latsearch.config.energy import EnergyProfile
 from latsearch.config.events import EVENT_ENCODER
 from latsearch.config.trial import TrialConfig
-from latsearch.data.splits import Splits
+from latsearch.data.splits import Samples, Splits
 from latsearch.errors import LatsearchError
 from latsearch.evaluation import measure
-from latsearch.objectives import EpochReport
+from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.snn.augmentation import auto_augment, cutout
 from latsearch.snn.checkpoint import (
     CheckpointError,
@@ -27,6 +27,7 @@ from latsearch.snn.checkpoint import (
     read_state,
     write_checkpoint,
 )
+from latsearch.snn.decoding import accuracies
 from latsearch.snn.diagnostics import GradientNorms
 from latsearch.snn.frames import augment_frames
 from latsearch.snn.images import Normalization, as_tensor, augment
@@ -61,6 +62,7 @@ class Trainer:
         seed: of the weights, the order of the samples and their augmentation.
         profile: energy prices for the validation curve.
         device: where to train.
+        robust: corrupted samples that robust accuracy is measured on; None: it is not.
 
     Attributes:
         epoch: epochs trained so far.
@@ -75,8 +77,10 @@ class Trainer:
         seed: int,
         profile: EnergyProfile,
         device: str | torch.device = "cpu",
+        robust: Samples | None = None,
     ):
         self.epoch = 0
+        self._robust = robust
         self.trial = trial
         self.device = torch.device(device)
         if splits.events != (trial.network.encoder == EVENT_ENCODER):
@@ -270,6 +274,8 @@ class Trainer:
                 f"{error} after epoch {self.epoch}: try a lower train.lr than "
                 f"{self.trial.train.lr:g}"
             ) from error
+        if self._robust is not None:
+            curve = self._with_robustness(curve, self._robust)
         metrics |= measurement.diagnostics()
         metrics["lr"] = self._optimizer.param_groups[0]["lr"]
         metrics["parameters"] = float(self.network.parameter_count())
@@ -280,6 +286,20 @@ class Trainer:
             seconds=time.perf_counter() - start,
             decision_times=measurement.decision_times(curve),
         )
+
+    def _with_robustness(self, curve: DecisionCurve, robust: Samples) -> DecisionCurve:
+        """The curve with the accuracy on corrupted samples at each of its thresholds."""
+        measurement = measure(
+            self.network,
+            SampleStore(robust.pixels, robust.rows, self.device),
+            self._normalize,
+            self._profile,
+            autocast=self._autocast,
+        )
+        found = accuracies(
+            measurement.potentials, robust.labels, curve.decision_threshold, measurement.rule
+        )
+        return dataclasses.replace(curve, robust_accuracy=found)
 
 
 def train(

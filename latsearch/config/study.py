@@ -30,6 +30,7 @@ from latsearch.objectives import (
     BEFORE_TRAINING,
     NUMERIC_COLUMNS,
     OBJECTIVES,
+    ROBUST,
     TRAITS,
     Direction,
     unit,
@@ -59,9 +60,26 @@ DatasetName = Literal[
     "event-folder",
 ]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
-ObjectiveName = Literal["accuracy", "latency", "energy"]
-CONSTRAINED = (*NUMERIC_COLUMNS, *TRAITS, *BEFORE_TRAINING)
+ObjectiveName = Literal["accuracy", "latency", "energy", "robust_accuracy"]
+CONSTRAINED = (*NUMERIC_COLUMNS, ROBUST, *TRAITS, *BEFORE_TRAINING)
 _CURVES_UP_TO = 500  # trials of a study whose sampler is chosen for it
+CorruptionName = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
@@ -384,6 +402,18 @@ class TrackingConfig(Model):
     enabled: bool = Field(default=True, description="publish to MLflow at all")
 
 
+class RobustnessConfig(Model):
+    """What `robust_accuracy` is measured on: validation samples under corruptions."""
+
+    samples: int = Field(
+        default=200, ge=1, le=10**6, description="validation samples under each corruption"
+    )
+    severity: int = Field(default=3, ge=1, le=5, description="severity, as in ImageNet-C")
+    corruptions: list[CorruptionName] = Field(
+        default=[], description="which corruptions; empty: all 15"
+    )
+
+
 class StudyConfig(Model):
     """A study: data, search space, objectives, and how to search."""
 
@@ -420,6 +450,10 @@ class StudyConfig(Model):
         "of parameters, macs and energy_bound, beyond which nothing is trained",
         json_schema_extra={"propertyNames": {"enum": list(CONSTRAINED)}},
     )
+    robustness: RobustnessConfig = Field(
+        default=RobustnessConfig(),
+        description="what robust_accuracy is measured on, where it is an objective or constrained",
+    )
     search: SearchConfig = Field(default=SearchConfig(), description="how trials are proposed")
     resources: ResourcesConfig = Field(
         default=ResourcesConfig(), description="what one trial takes of a machine"
@@ -446,6 +480,11 @@ class StudyConfig(Model):
     def space(self) -> Space:
         """The flat search space."""
         return Space.of(self.network, self.train)
+
+    @property
+    def robust(self) -> RobustnessConfig | None:
+        """What `robust_accuracy` is measured on; None where nobody asks for it."""
+        return self.robustness if ROBUST in {*self.objectives, *self.constraints} else None
 
     @property
     def events(self) -> bool:
@@ -479,6 +518,8 @@ class StudyConfig(Model):
                 "energy.timestep_ms",
                 "is given, but latencies of event data are in milliseconds already; leave it out",
             )
+        if self.robust is not None and self.events:
+            yield "objectives", f"{ROBUST} is measured on images, but {self.data.name} holds events"
         if self.resources.accelerator_type is not None and self.resources.gpus_per_trial == 0:
             yield (
                 "resources.accelerator_type",
@@ -532,6 +573,9 @@ class StudyConfig(Model):
         """What may not change while a study goes on; where a machine keeps the data may."""
         return self.model_dump(
             mode="json",
-            include={"data", "network", "train", "objectives", "constraints", "energy"},
+            include={
+                *("data", "network", "train", "objectives", "constraints", "energy"),
+                *({"robustness"} if self.robust else ()),
+            },
             exclude={"data": {"root"}, "energy": {"timestep_ms"}},
         )

@@ -12,25 +12,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latsearch.config.study import CorruptionName, RobustnessConfig
 from latsearch.data.cache import Builder, cached
 from latsearch.data.fingerprint import digest
 from latsearch.data.known import Progress
 from latsearch.data.locating import roots
 from latsearch.data.splits import Samples
+from latsearch.data.splitting import stratified
 from latsearch.errors import DataError, UserError
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
+GROUPS: Mapping[str, tuple[CorruptionName, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     "weather": ("snow", "frost", "fog", "brightness"),
     "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 }
-CORRUPTIONS = tuple(name for group in GROUPS.values() for name in group)
+CORRUPTIONS: tuple[CorruptionName, ...] = get_args(CorruptionName)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 IMAGENET_C = "ImageNet-C's severities (imagecorruptions-imaug)"
@@ -40,6 +42,7 @@ _PACKAGE = "imagecorruptions-imaug"
 _SMALLEST = 32  # pixels; smaller images are padded, corrupted and cropped
 _SEEDED = ("impulse_noise", "glass_blur")  # they draw from a seed of their own
 _BLOCK = 256
+_SAMPLE_SEED = (0, 2)  # any constant: all trials are measured on the same samples
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,26 @@ def corrupted_sets(
         yield CorruptedSet(name, severity, Samples(entry.array("images"), samples.labels))
         if progress is not None:
             progress("corruptions", index + 1, total)
+
+
+def corrupted_sample(samples: Samples, config: RobustnessConfig) -> Samples:
+    """Some of the samples under all corruptions at one severity, one corruption after the other.
+
+    Args:
+        samples: clean images, e.g. the validation split.
+        config: how many, under which corruptions, at which severity.
+
+    Raises:
+        DataError: the samples are no images.
+        UserError: the corruption library is not installed.
+    """
+    if samples.pixels.ndim != 4:
+        raise DataError("robust_accuracy is measured on images; these samples are events")
+    count = min(config.samples, len(samples))
+    chosen = samples.take(stratified(samples.labels, count, _SAMPLE_SEED))
+    sets = list(corrupted_sets(chosen, config.corruptions or CORRUPTIONS, (config.severity,)))
+    images = np.concatenate([one.samples.images for one in sets])
+    return Samples(images, np.concatenate([one.samples.labels for one in sets]))
 
 
 def published_folder(dataset: str, root: str | None) -> Path | None:

@@ -50,9 +50,10 @@ class Chart:
 
 def axis(name: str, values: Iterable[float], unit: str = "") -> Json:
     """The axis of an objective, with its unit and scale, for the values to be drawn."""
-    if name == "accuracy":
-        return {"title": {"text": "accuracy"}, "type": "linear", "tickformat": ".1~%"}
     objective = OBJECTIVES[name]
+    if objective.unit == "fraction":
+        title = name.replace("_", " ")
+        return {"title": {"text": title}, "type": "linear", "tickformat": ".1~%"}
     there = [value for value in values if math.isfinite(value) and value > 0]
     title = {"text": f"{name} / {unit}"}
     if objective.log and there:

@@ -12,6 +12,7 @@ _FORMATS: Mapping[str, str] = {
     "latency": "{:.3f}",
     "energy": "{:,.1f}",
     "silent_fraction": "{:.1%}",
+    "robust_accuracy": "{:.2%}",
 }
 
 

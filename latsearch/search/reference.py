@@ -35,6 +35,7 @@ def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
     profile = PROFILES[config.energy.profile]
     worst = {
         "accuracy": 1 / splits.classes,
+        "robust_accuracy": 1 / splits.classes,
         "latency": latency,
         "energy": max(dense_energy(network, profile) for network in networks),
     }

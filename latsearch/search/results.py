@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from latsearch.objectives import (
     BEFORE_TRAINING,
     NUMERIC_COLUMNS,
     OBJECTIVES,
+    ROBUST,
     DecisionCurve,
     FloatArray,
     OperatingPoint,
@@ -96,9 +97,15 @@ def _point(trial: TrialRecord, curve: DecisionCurve, row: int) -> OperatingPoint
         state=str(trial.state),
         decision_threshold=float(curve.decision_threshold[row]),
         kind=curve.kind[row],
-        metrics={name: float(getattr(curve, name)[row]) for name in METRICS},
+        metrics={name: float(values[row]) for name, values in _measured(curve)},
         params=dict(trial.values),
     )
+
+
+def _measured(curve: DecisionCurve) -> Iterator[tuple[str, FloatArray]]:
+    yield from ((name, getattr(curve, name)) for name in METRICS)
+    if curve.robust_accuracy is not None:
+        yield ROBUST, curve.robust_accuracy
 
 
 def point_losses(points: Sequence[OperatingPoint], objectives: Objectives) -> FloatArray:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from latsearch.config import PROFILES
+from latsearch.config.study import RobustnessConfig
 from latsearch.data import Splits
+from latsearch.data.corruptions import corrupted_sample
 from latsearch.objectives import EpochReport
 from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, StorageError
 from latsearch.search.driver import Assignment
@@ -26,12 +28,14 @@ class WorkerSettings:
         profile: name of the energy profile.
         checkpoint_every: epochs between two checkpoints.
         device: where to train, as torch names it.
+        robustness: what robust accuracy is measured on; None: it is not measured.
     """
 
     checkpoints: Checkpoints
     profile: str
     checkpoint_every: int
     device: str
+    robustness: RobustnessConfig | None = None
 
 
 class Workable(Protocol):
@@ -57,12 +61,16 @@ class Work:
         """Build the network, and load its checkpoint where there is one."""
         self._assignment = assignment
         self._settings = settings
+        robust = None
+        if settings.robustness is not None:
+            robust = corrupted_sample(splits.validation, settings.robustness)
         self._trainer = Trainer(
             assignment.trial,
             splits,
             seed=assignment.seed,
             profile=PROFILES[settings.profile],
             device=settings.device,
+            robust=robust,
         )
         if assignment.checkpoint:
             with settings.checkpoints.reading(assignment.checkpoint) as folder:
@@ -128,6 +136,7 @@ def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
         profile=config.energy.profile,
         checkpoint_every=config.run.checkpoint_every,
         device=device_for(config.resources.gpus_per_trial),
+        robustness=config.robust,
     )
 
 

@@ -148,6 +148,25 @@ def decision_times(
     return np.asarray(still[:, :-1] - still[:, 1:], dtype=np.int64)
 
 
+def accuracies(
+    potentials: ArrayLike, labels: ArrayLike, thresholds: ArrayLike, rule: str = FIRST_SPIKE
+) -> FloatArray:
+    """Fraction of the samples that are classified correctly at each threshold, ``[R]``.
+
+    Args:
+        potentials: ``[T, B, K]``.
+        labels: ``[B]`` integers.
+        thresholds: ``[R]`` decision thresholds; inf for the readout at T.
+        rule: what decides.
+
+    Raises:
+        ValueError: the potentials are not ``[T, B, K]`` or not finite.
+    """
+    evidence, label = _Evidence(_potentials(potentials), rule), _array(labels)
+    wanted = _array(thresholds).tolist()
+    return np.array([(evidence.decide(value).prediction == label).mean() for value in wanted])
+
+
 def _largest(potentials: FloatArray) -> FloatArray:
     """``[T, B]``: the largest potential."""
     largest: FloatArray = potentials.max(-1)

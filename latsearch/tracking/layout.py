@@ -15,7 +15,7 @@ from typing import Any
 from latsearch.config import StudyConfig, Value
 from latsearch.objectives import READOUT, EpochReport, OperatingPoint
 from latsearch.plots import DOMINATED_COLOR, FRONT_COLOR
-from latsearch.search.results import METRICS, hypervolume, knee_row
+from latsearch.search.results import hypervolume, knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
 KIND = "latsearch.kind"
@@ -199,7 +199,7 @@ def point_run(
     step: int,
 ) -> RunSpec:
     """The run of an operating point below its trial's."""
-    values = {name: point.metrics[name] for name in METRICS}
+    values = dict(point.metrics)
     values["decision_threshold"] = point.decision_threshold
     return RunSpec(
         name=point_name(point),
