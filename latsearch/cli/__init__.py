@@ -11,7 +11,15 @@ import sys
 import click
 
 from latsearch import __version__
-from latsearch.cli import cluster, environment, evaluation, importance, results, search
+from latsearch.cli import (
+    cluster,
+    datasets,
+    environment,
+    evaluation,
+    importance,
+    results,
+    search,
+)
 from latsearch.errors import LatsearchError
 
 _COMMANDS = (
@@ -31,7 +39,7 @@ _COMMANDS = (
     results.publish,
     results.ui,
     evaluation.evaluate,
-    environment.datasets,
+    datasets.datasets,
     environment.doctor,
     cluster.submit,
     cluster.jobs,

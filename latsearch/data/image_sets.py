@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from latsearch.data.svhn import read_svhn
 from latsearch.data.tiny_imagenet import open_tiny_imagenet
 from latsearch.errors import DataError
 
+_LOGGER = logging.getLogger("latsearch")
 _DIGITS_TEST = 0.2
 _DIGITS_SEED = (8150, 0)  # any constant: it makes the test split the same for everybody
 
@@ -60,7 +63,8 @@ def load_known(
         fetch(dataset, download_root(config.root))
         whole = found()
     assert dataset.info.classes is not None
-    return split(config, whole.train, whole.test, dataset.info.classes)
+    splits = split(config, whole.train, whole.test, dataset.info.classes)
+    return replace(splits, class_names=whole.classes)
 
 
 def load_own(
@@ -75,7 +79,15 @@ def load_own(
         DataError: they are not there, cannot be read, or cannot be split.
     """
     whole = decoded(opener(config, options), options)
-    return split(config, whole.train, whole.test, len(whole.classes))
+    if whole.skipped.count:
+        _LOGGER.warning(
+            "%s: %d left out, the first because %s",
+            config.root,
+            whole.skipped.count,
+            whole.skipped.first[0],
+        )
+    splits = split(config, whole.train, whole.test, len(whole.classes))
+    return replace(splits, class_names=whole.classes)
 
 
 def load_digits(dataset: Dataset, config: DataConfig, options: LoadOptions) -> Splits:

@@ -116,6 +116,7 @@ class Splits:
         binned: makes the splits with T frames a recording, for event data; None for images.
         recipe: makes these splits anew on a machine that does not have the files they are in.
         duration_ms: milliseconds of a recording that the frames cover; None for images.
+        class_names: names of the classes; empty where they have numbers alone.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Splits:
     binned: Binned | None = None
     recipe: Callable[[], Splits] | None = None
     duration_ms: float | None = None
+    class_names: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled so that another machine can open or make the files that the pixels are in."""

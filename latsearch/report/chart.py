@@ -52,8 +52,8 @@ def axis(name: str, values: Iterable[float], unit: str = "") -> Json:
     """The axis of an objective, with its unit and scale, for the values to be drawn."""
     objective = OBJECTIVES[name]
     if objective.unit == "fraction":
-        title = name.replace("_", " ")
-        return {"title": {"text": title}, "type": "linear", "tickformat": ".1~%"}
+        heading = name.replace("_", " ")
+        return {"title": {"text": heading}, "type": "linear", "tickformat": ".1~%"}
     there = [value for value in values if math.isfinite(value) and value > 0]
     title = {"text": f"{name} / {unit}"}
     if objective.log and there:
