@@ -114,9 +114,9 @@ class DecisionCurve:
         return np.stack([getattr(self, name) for name in names], axis=1)
 
     def figures(self, name: str) -> FloatArray:
-        """A column, or a trait in every row, ``[R]``; NaN where the trait was not measured."""
-        if name in NUMERIC_COLUMNS:
-            column: FloatArray = getattr(self, name)
+        """A column, or a trait in every row, ``[R]``; NaN where it was not measured."""
+        column: FloatArray | None = getattr(self, name, None)
+        if column is not None:
             return column
         return np.full(len(self), self.traits.get(name, math.nan))
 

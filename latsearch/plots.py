@@ -231,7 +231,7 @@ def _hover(point: OperatingPoint, data: FrontData) -> str:
     """All of an operating point: figures, configuration, run."""
     lines = [f"<b>trial {point.trial}</b>, decision threshold {point.decision_threshold:.4g}"]
     for name in (*data.objectives, "silent_fraction"):
-        plain = name not in OBJECTIVES or name == "accuracy"
+        plain = name not in OBJECTIVES or OBJECTIVES[name].unit == "fraction"
         measured = "" if plain else f" {unit(name, events=data.events)}"
         lines.append(f"{name.replace('_', ' ')} {point.metrics[name]:.4g}{measured}")
     lines += [

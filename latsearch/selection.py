@@ -44,7 +44,8 @@ def select(
     first = RULES[rule]
     if first is None:
         return points[pareto.knee(point_losses(points, tuple(objectives)))]
-    order = (first, *(name for name in OBJECTIVES if name != first))
+    measured = points[0].metrics
+    order = (first, *(name for name in OBJECTIVES if name != first and name in measured))
     losses = point_losses(points, order)
     return points[int(np.lexsort(losses.T[::-1])[0])]
 

@@ -17,6 +17,7 @@ from latsearch.objectives import (
     NUMERIC_COLUMNS,
     OBJECTIVES,
     READOUT,
+    ROBUST,
     DecisionCurve,
     EpochReport,
     OperatingPoint,
@@ -44,8 +45,9 @@ def curves(draw: st.DrawFn) -> DecisionCurve:
 
 
 def test_columns_are_those_of_the_curve() -> None:
-    assert {"kind", "traits", *NUMERIC_COLUMNS} == {field.name for field in fields(DecisionCurve)}
-    assert set(OBJECTIVES) <= set(NUMERIC_COLUMNS)
+    columns = {field.name for field in fields(DecisionCurve)}
+    assert {"kind", "traits", ROBUST, *NUMERIC_COLUMNS} == columns
+    assert set(OBJECTIVES) <= columns
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
