@@ -396,6 +396,10 @@ def _splits(config: StudyConfig, options: RunOptions) -> Splits:
     ).without_test()
     if splits.binned is not None:
         splits.binned.prepare(config.space.integers("network.timesteps"), options.progress)
+    if config.robust is not None:
+        from latsearch.data.corruptions import corrupted_sample
+
+        corrupted_sample(splits.validation, config.robust, options.progress)
     return splits
 
 

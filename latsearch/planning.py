@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfig, Value
 from latsearch.data import Splits
+from latsearch.data.corruptions import corrupted_sample
 from latsearch.search.results import knee_row
 from latsearch.search.worker import device_for, limit_threads
 from latsearch.training import Trainer
@@ -98,12 +99,16 @@ def _measure(trial: TrialConfig, config: StudyConfig, splits: Splits) -> tuple[f
 
 
 def _trainer(trial: TrialConfig, config: StudyConfig, splits: Splits) -> Trainer:
+    robust = None
+    if config.robust is not None:
+        robust = corrupted_sample(splits.validation, config.robust)
     return Trainer(
         trial,
         splits,
         seed=config.search.seed,
         profile=PROFILES[config.energy.profile],
         device=device_for(config.resources.gpus_per_trial),
+        robust=robust,
     )
 
 

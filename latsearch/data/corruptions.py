@@ -60,7 +60,9 @@ class CorruptedSet:
     samples: Samples
 
 
-def corrupt(images: NDArray[np.uint8], name: str, severity: int, seed: int = 0) -> Any:
+def corrupt(
+    images: NDArray[np.uint8], name: str, severity: int, seed: int = 0
+) -> NDArray[np.uint8]:
     """Images under a corruption; NumPy's global generator is left as it was.
 
     Grey images are corrupted as RGB, and the green channel is kept: noise stays as strong as it is
@@ -137,12 +139,15 @@ def corrupted_sets(
             progress("corruptions", index + 1, total)
 
 
-def corrupted_sample(samples: Samples, config: RobustnessConfig) -> Samples:
+def corrupted_sample(
+    samples: Samples, config: RobustnessConfig, progress: Progress | None = None
+) -> Samples:
     """Some of the samples under all corruptions at one severity, one corruption after the other.
 
     Args:
         samples: clean images, e.g. the validation split.
         config: how many, under which corruptions, at which severity.
+        progress: told of how far it is.
 
     Raises:
         DataError: the samples are no images.
@@ -152,7 +157,8 @@ def corrupted_sample(samples: Samples, config: RobustnessConfig) -> Samples:
         raise DataError("robust_accuracy is measured on images; these samples are events")
     count = min(config.samples, len(samples))
     chosen = samples.take(stratified(samples.labels, count, _SAMPLE_SEED))
-    sets = list(corrupted_sets(chosen, config.corruptions or CORRUPTIONS, (config.severity,)))
+    names = config.corruptions or CORRUPTIONS
+    sets = list(corrupted_sets(chosen, names, (config.severity,), progress))
     images = np.concatenate([one.samples.images for one in sets])
     return Samples(images, np.concatenate([one.samples.labels for one in sets]))
 
