@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Literal
 
-from latsearch.cluster.client import Cluster, Json, NotFound, Unavailable
+from latsearch.cluster.client import Cluster, HungUp, Json, NotFound, Unavailable
 from latsearch.errors import ClusterError
 
 Part = Literal["driver", "head", "worker"]
@@ -60,9 +60,10 @@ def follow(
     name, container = pod["metadata"]["name"], main_container(pod)
     seen = _Seen()
     last_answer = time.monotonic()
+    phase = ""
     while True:
         try:
-            over = _is_over(cluster, pod)
+            phase = _phase(cluster, pod)  # before, so that what an ended pod printed is read whole
             options = {"follow": True, "timestamps": True, **seen.since()}
             if tail is not None and not seen.any:
                 options["tail_lines"] = tail
@@ -72,15 +73,17 @@ def follow(
                 if text is not None:
                     yield text
             last_answer = time.monotonic()
-            if over:
+            if phase in _OVER:
                 return
         except NotFound:
             return
         except Unavailable:
             if time.monotonic() - last_answer > patience:
                 raise
-        except ClusterError as error:
-            if "waiting to start" not in str(error) and "ContainerCreating" not in str(error):
+        except HungUp:
+            raise
+        except ClusterError:
+            if phase != "Pending":  # not placed, or its container not started: it has no log yet
                 raise
         cluster.rest(pause)
 
@@ -122,12 +125,12 @@ def _submitters(cluster: Cluster, job: str) -> list[Json]:
         return []
 
 
-def _is_over(cluster: Cluster, pod: Json) -> bool:
-    """Whether a pod prints nothing more; asked before its log is read to the end."""
+def _phase(cluster: Cluster, pod: Json) -> str:
+    """Where a pod stands now."""
     name = pod["metadata"]["name"]
     for there in cluster.pods(_selector(pod)):
         if there["metadata"]["name"] == name:
-            return (there.get("status") or {}).get("phase") in _OVER
+            return str((there.get("status") or {}).get("phase", ""))
     raise NotFound(f"{name}: is gone")
 
 

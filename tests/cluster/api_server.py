@@ -313,6 +313,9 @@ class FakeApiServer:
         """Lines of a log, broken off where the log says so."""
         if pod not in self.logs:
             raise Refusal(404, "NotFound", f'pods "{pod}" not found', name=pod, kind="pods")
+        there = self.get("pods", pod)
+        if there is not None and there["status"]["phase"] == "Pending":
+            raise Refusal(400, "BadRequest", f"pod {pod} does not have a host assigned")
         return self._printed(self.logs[pod], query)
 
     def _printed(self, log: Log, query: dict[str, str]) -> Iterator[bytes]:

@@ -44,10 +44,10 @@ def _strict(node: Any) -> Any:
     if node.get("x-kubernetes-int-or-string"):
         return {"anyOf": [{"type": "integer"}, {"type": "string"}]}
     strict = {key: _strict(value) for key, value in node.items()}
+    if node.get("type") == "object" and not node.get("x-kubernetes-preserve-unknown-fields"):
+        strict.setdefault("additionalProperties", False)  # what no schema names is pruned
     if isinstance(node.get("properties"), dict):
         strict["properties"] = {key: _strict(value) for key, value in node["properties"].items()}
-        if not node.get("x-kubernetes-preserve-unknown-fields"):
-            strict.setdefault("additionalProperties", False)
     if node.get("nullable") and isinstance(node.get("type"), str):
         strict["type"] = [node["type"], "null"]
     return strict

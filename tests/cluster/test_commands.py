@@ -171,6 +171,27 @@ def test_a_log_that_breaks_off_is_read_on(job: FakeApiServer, latsearch: Latsear
     assert all("sinceSeconds=" in request for request in asked[1:])
 
 
+def test_a_pod_that_has_no_log_yet(job: FakeApiServer, latsearch: Latsearch) -> None:
+    submitter(job, "tiny", "at last")
+    pod = job.get("pods", "tiny-xk2vb")
+    assert pod is not None
+    pod["status"]["phase"] = "Pending"
+    early = latsearch("logs", "tiny")
+    assert early.code == 2
+    assert "cannot read the log of tiny-xk2vb: pod tiny-xk2vb does not have a host" in early.err
+
+    def act() -> None:
+        asked = len(job.requests)
+        job.wait_for(lambda: any("follow" in request for request in job.requests[asked:]))
+        pod["status"]["phase"] = "Succeeded"
+        job.set_status("tiny", **END)
+
+    threading.Thread(target=act, daemon=True).start()
+    followed = latsearch("logs", "tiny", "-f")
+    assert followed.code == 0, followed.err
+    assert followed.out == "at last\n"
+
+
 def test_a_log_that_may_not_be_read(job: FakeApiServer, latsearch: Latsearch) -> None:
     submitter(job, "tiny", "secret output")
     refusal = Refusal(403, "Forbidden", 'pods "tiny" is forbidden: cannot get pods/log')
