@@ -389,14 +389,14 @@ def status(
 
 def _job_status_or(error: StudyError, name: str, where: _Where, as_json: bool) -> None:
     """A job's status, or the reason why there is neither a study nor a job."""
-    from latsearch.cluster.client import NotFound
-
     try:
-        _job_status(where.connect(), name, where, as_json)
-    except NotFound as missing:
-        raise StudyError(f"{error}; {missing}") from None
-    except LatsearchError:
+        cluster = where.connect()
+    except LatsearchError:  # no cluster is configured: a study was meant
         raise error from None
+    try:
+        _job_status(cluster, name, where, as_json)
+    except LatsearchError as reason:
+        raise StudyError(f"{error}; {reason}") from None
 
 
 def _job_status(cluster: Cluster, name: str, where: _Where, as_json: bool) -> None:

@@ -390,8 +390,14 @@ def explained(what: str, missing: str | None = None) -> Iterator[None]:
     except ApiException as error:
         raise _explain(error, what, missing) from None
     except (HTTPError, OSError, json.JSONDecodeError) as error:
-        detail = " ".join(str(error).split())[-200:]
-        raise Unavailable(f"cannot {what}: the cluster does not answer ({detail})") from None
+        raise Unavailable(f"cannot {what}: the cluster does not answer ({_cause(error)})") from None
+
+
+def _cause(error: Exception) -> str:
+    """Where a connection failed, and the innermost reason; the layers around it say it again."""
+    pool = getattr(error, "pool", None)
+    place = f"{pool.host}:{pool.port}: " if pool is not None else ""
+    return place + " ".join(str(error).split()).rpartition(": ")[2].strip("'\")")
 
 
 def _explain(error: Any, what: str, missing: str | None) -> ClusterError:

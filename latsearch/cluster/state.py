@@ -125,7 +125,8 @@ class JobState:
         if self.deployment == "Retrying":
             return f"tried again after {max(1, self.failed)} failed attempts ({why or 'unknown'})"
         if self.deployment == "Running":
-            return f"running ({self.job.lower() or 'starting'}), {self.ready} workers"
+            begun = "running" if self.job == "RUNNING" else "starting the search"
+            return f"{begun}, {self.ready} workers"
         if self.deployment == "Initializing":
             return "starting its Ray cluster"
         if self.deployment == "":

@@ -47,7 +47,7 @@ def test_jobs(job: FakeApiServer, latsearch: Latsearch) -> None:
     rows = listed.out.splitlines()
     assert rows[0].split() == ["job", "study", "state", "workers", "age"]
     assert rows[1].split()[:2] == ["tiny", "tiny"]
-    assert "running (running), 2 workers" in rows[1]
+    assert "running, 2 workers" in rows[1]
     assert len(rows) == 2
     everywhere = json.loads(latsearch("jobs", "-A", "--json").out)
     assert [(entry["namespace"], entry["job"]) for entry in everywhere] == [
@@ -63,7 +63,7 @@ def test_status_of_a_job(job: FakeApiServer, latsearch: Latsearch) -> None:
     assert shown.code == 0, shown.err
     lines = dict(line.split(None, 1) for line in shown.out.splitlines())
     assert lines["job"] == "tiny in namespace latsearch"
-    assert lines["state"] == "running (running), 2 workers"
+    assert lines["state"] == "running, 2 workers"
     assert lines["workers"] == "2 of 3"
     assert lines["runs"] == "s3://latsearch/runs"
     assert lines["dashboard"] == "kubectl port-forward -n latsearch svc/tiny-head-svc 8265:8265"
@@ -86,7 +86,7 @@ def test_a_local_study_comes_before_a_job_of_its_name(
     assert "hypervolume" in latsearch("status", "tiny", "--runs", "runs").out
     assert len(job.requests) == asked
     for words in (["--cluster"], ["-n", "latsearch"], ["--context", "fake"]):
-        assert "running (running), 2 workers" in latsearch("status", "tiny", *words).out
+        assert "running, 2 workers" in latsearch("status", "tiny", *words).out
 
 
 def test_neither_a_study_nor_a_job(job: FakeApiServer, latsearch: Latsearch) -> None:
@@ -101,7 +101,13 @@ def test_neither_a_study_nor_a_job(job: FakeApiServer, latsearch: Latsearch) -> 
     assert len(job.requests) == asked
     job.close()
     alone = latsearch("status", "nothing")
-    assert alone.err == "nothing: no such study; runs holds none\n"
+    assert alone.err.startswith(
+        "nothing: no such study; runs holds none; cannot read the job nothing: the cluster does "
+        f"not answer (127.0.0.1:{job.url.rpartition(':')[2]}: [Errno 111] Connection refused)"
+    )
+    assert len(alone.err.splitlines()) == 1
+    Path("kubeconfig").unlink()
+    assert latsearch("status", "nothing").err == "nothing: no such study; runs holds none\n"
 
 
 def test_status_waits_for_the_end(job: FakeApiServer, latsearch: Latsearch) -> None:
@@ -116,7 +122,7 @@ def test_status_waits_for_the_end(job: FakeApiServer, latsearch: Latsearch) -> N
 def test_logs_of_each_part(job: FakeApiServer, latsearch: Latsearch) -> None:
     none = latsearch("logs", "tiny")
     assert none.code == 2
-    assert "has no pod of the driver (it is running (running), 2 workers)" in none.err
+    assert "has no pod of the driver (it is running, 2 workers)" in none.err
     submitter(job, "tiny", "trial 0", "trial 1")
     assert latsearch("logs", "tiny").out == "trial 0\ntrial 1\n"
     assert latsearch("logs", "tiny", "--tail", 1).out == "trial 1\n"
@@ -283,7 +289,7 @@ def test_cancel(job: FakeApiServer, latsearch: Latsearch) -> None:
     done = latsearch("cancel", "tiny", "--yes")
     assert done.code == 0, done.err
     assert done.out == (
-        "tiny: was running (running), 2 workers\n"
+        "tiny: was running, 2 workers\n"
         "cancelled tiny: the study is kept, submit its file again to go on\n"
     )
     assert job.get("rayjobs", "tiny") is None

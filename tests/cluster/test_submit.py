@@ -234,7 +234,7 @@ def test_submitting_again_goes_on(api: FakeApiServer, latsearch: Latsearch) -> N
     assert len([r for r in api.requests if r.startswith("POST") and "rayjobs" in r]) == 1
     other = latsearch("submit", "tiny.yaml", "-y", "--detach", "--trials", 9)
     assert other.code == 2
-    assert "is running (running), 0 workers with other settings" in other.err
+    assert "is running, 0 workers with other settings" in other.err
     assert len(other.err.splitlines()) == 1
     api.set_status("tiny", **END)
     more = latsearch("submit", "tiny.yaml", "-y", "--detach", "--trials", 9)
