@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from latsearch.config import DataConfig
 from latsearch.data import DATASETS, Samples, Splits
+from latsearch.data.events.preview import paint
 from latsearch.data.known import Dataset
 from latsearch.data.locating import locate, present, present_file
 from latsearch.data.md5 import check_md5
@@ -100,8 +101,12 @@ def check(config: DataConfig, splits: Splits) -> Iterator[Remark]:
         )
         yield Remark(what, text, bool(each.min() > 0))
     yield Remark("shape", "x".join(map(str, splits.input_shape)))
-    mean, std = (" ".join(f"{value:.4f}" for value in part) for part in (splits.mean, splits.std))
-    yield Remark("pixels", f"mean {mean}, standard deviation {std} (of 0..1)")
+    if splits.duration_ms is not None:
+        yield Remark("used of a recording", f"{splits.duration_ms:g} ms")
+    else:
+        parts = (splits.mean, splits.std)
+        mean, std = (" ".join(f"{value:.4f}" for value in part) for part in parts)
+        yield Remark("pixels", f"mean {mean}, standard deviation {std} (of 0..1)")
     if dataset.md5 and dataset.layout is not None:
         yield from _checksums(dataset, locate(dataset, config.root))
 
@@ -178,7 +183,7 @@ def _strip(samples: Samples, chosen: NDArray[np.intp], events: bool) -> list[NDA
     """The pictures of a row, ``[H, W, 3]`` each."""
     if not events:
         return [_picture(image) for image in samples.take(chosen).images]
-    return [_frame(frame) for frame in samples.take(chosen[:1]).images[0]]
+    return list(paint(samples.take(chosen[:1]).images[0]))
 
 
 def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -187,17 +192,6 @@ def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(image) == 1
         else (image.transpose(1, 2, 0))
     )
-
-
-def _frame(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Events in red and blue by polarity on white, the more the darker."""
-    strength = np.minimum(counts.astype(np.float64) / max(1, int(counts.max())), 1.0)
-    on, off = strength[0], strength[-1] if len(strength) > 1 else np.zeros_like(strength[0])
-    if on.shape[0] == 1:  # a line of channels is too thin to be seen
-        on, off = (np.repeat(part, max(1, part.shape[1] // 4), axis=0) for part in (on, off))
-    shown = np.stack([1 - off, 1 - np.maximum(on, off), 1 - on], axis=2)
-    pixels: NDArray[np.uint8] = np.rint(255 * shown).astype(np.uint8)
-    return pixels
 
 
 def _draw(axes: Axes, picture: NDArray[np.uint8] | None) -> None:

@@ -35,7 +35,9 @@ def write_heat_map(networks: Sequence[Robustness], file: Path, title: str | None
     ]
     if len(networks) == 1:
         latency = table(networks[0], "latency")
-        panels.append((networks[0].model, latency, "mean decision time / steps"))
+        panels.append(
+            (networks[0].model, latency, f"mean decision time / {networks[0].latency_unit}")
+        )
     columns = panels[0][1].shape[1]
     width = _LABELS + len(panels) * (columns * _CELL + 0.7)
     figure = Figure(figsize=(width, len(names) * 0.3 + 1.3), layout="constrained")
