@@ -137,7 +137,7 @@ def _feed(items: Items, kind: str, source: Iterator[Any]) -> threading.Thread:
         try:
             for item in source:
                 items.put((kind, item))
-        except ClusterError as error:
+        except Exception as error:  # also what nobody thought of: raised where it is seen
             items.put((f"{kind} failed", error))
         else:
             items.put((f"{kind} ended", None))

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from latsearch.cluster.client import Cluster, NotFound
+from latsearch.cluster.answers import NotFound
+from latsearch.cluster.client import Cluster
 from latsearch.errors import ClusterError, UserError
 
 STORAGE, ENDPOINT = "LATSEARCH_STORAGE", "AWS_ENDPOINT_URL"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from latsearch.cluster.client import Cluster, Conflict, Json, NotFound, Unavailable
+from latsearch.cluster.answers import Conflict, NotFound, Unavailable
+from latsearch.cluster.client import Cluster, Json
 from latsearch.cluster.manifests import Manifests
 from latsearch.cluster.state import DIGEST, STUDY, JobState
 from latsearch.cluster.watching import wait_until_gone

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Literal
 
-from latsearch.cluster.client import Cluster, HungUp, Json, NotFound, Unavailable
+from latsearch.cluster.answers import HungUp, NotFound, Unavailable
+from latsearch.cluster.client import Cluster, Json
 from latsearch.errors import ClusterError
 
 Part = Literal["driver", "head", "worker"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from latsearch.cluster.client import Cluster, Conflict, Gone, Json, NotFound, Unavailable
+from latsearch.cluster.answers import Conflict, Gone, NotFound, Unavailable
+from latsearch.cluster.client import Cluster, Json
 from latsearch.errors import ClusterError
 
 _STREAM = 240  # seconds after which the server ends a watch and the next one begins
