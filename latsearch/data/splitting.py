@@ -12,7 +12,7 @@ from latsearch.errors import DataError
 Indices = NDArray[np.intp]
 
 _VALIDATION, _SUBSET = 0, 1  # random streams of their own: one setting never moves the other
-_CHUNK = 4096  # images at a time, so that statistics need no wide copy of a whole data set
+_CHUNK = 256  # images at a time, so that statistics need no wide copy of a whole data set
 
 
 def split(config: DataConfig, train: Samples, test: Samples, classes: int) -> Splits:

@@ -47,7 +47,7 @@ class Normalization:
         if images.ndim == 5:
             return images.to(torch.float32)
         scale = self._scale if images.is_floating_point() else self._scale / 255.0
-        return torch.addcmul(self._shift, images.to(torch.float32), scale)
+        return (images.to(torch.float32) * scale).add_(self._shift)
 
 
 def augment(
@@ -63,7 +63,7 @@ def augment(
     """
     if crop_padding == 0 and not horizontal_flip:
         return images
-    batch, _, height, width = images.shape
+    batch, channels, height, width = images.shape
     device = images.device
     padded = F.pad(images, (crop_padding,) * 4) if crop_padding else images
     shift = torch.randint(0, 2 * crop_padding + 1, (2, batch, 1), generator=generator)
@@ -72,7 +72,7 @@ def augment(
     if horizontal_flip:
         flipped = torch.randint(0, 2, (batch, 1), generator=generator).bool()
         columns = torch.where(flipped, columns.flip(1), columns)
-    sample = torch.arange(batch, device=device)[:, None, None]
-    rows, columns = rows.to(device), columns.to(device)
-    # one gather for both; its result lies in memory as [B, H, W, C], the channels-last format
-    return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    # one gather for both, the same for all channels of an image
+    place = rows[:, :, None] * (width + 2 * crop_padding) + columns[:, None, :]
+    place = place.view(batch, 1, -1).expand(batch, channels, -1).to(device)
+    return padded.flatten(2).gather(2, place).view(images.shape)
