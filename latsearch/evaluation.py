@@ -95,10 +95,10 @@ def measure(
     images: Tensor | SampleStore,
     normalize: Normalization,
     profile: EnergyProfile,
-    *,
-    autocast: torch.dtype | None = None,
 ) -> Measurement:
     """Run the network in evaluation mode and count its operations.
+
+    Always in float32, whatever it was trained in: figures are those of the network as it is loaded.
 
     Args:
         network: left in the mode it was in.
@@ -106,16 +106,12 @@ def measure(
             a store of them.
         normalize: the normalisation it was trained with.
         profile: prices of the operations.
-        autocast: lower precision to compute in; None: float32.
     """
     mode = network.training
     network.eval()
     device = images.device
     try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-        ):
+        with torch.inference_mode():
             with EnergyMeter(network, profile) as meter, NeuronActivity(network) as neurons:
                 potentials = [
                     network(normalize(batch)).cpu()

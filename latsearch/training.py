@@ -262,9 +262,7 @@ class Trainer:
         return torch.cat([torch.stack([loss.detach(), norm]), by_layer, weights.float()])
 
     def _report(self, metrics: dict[str, float], images: SampleStore, start: float) -> EpochReport:
-        measurement = measure(
-            self.network, images, self._normalize, self._profile, autocast=self._autocast
-        )
+        measurement = measure(self.network, images, self._normalize, self._profile)
         try:
             validation = self._splits.validation
             ends = None if validation.bin_ends is None else validation.bin_ends[: len(images)]
@@ -294,7 +292,6 @@ class Trainer:
             SampleStore(robust.pixels, robust.rows, self.device),
             self._normalize,
             self._profile,
-            autocast=self._autocast,
         )
         found = accuracies(
             measurement.potentials, robust.labels, curve.decision_threshold, measurement.rule

@@ -13,6 +13,7 @@ from latsearch.config.energy import PROFILES
 from latsearch.config.trial import NetworkConfig, TrainConfig, TrialConfig
 from latsearch.data import load
 from latsearch.errors import LatsearchError
+from latsearch.evaluation import load_checkpoint
 from latsearch.objectives import EpochReport
 from latsearch.training import Trainer, TrainingError, train
 from tests.samples import bar_splits
@@ -182,6 +183,15 @@ def test_a_last_partial_batch_is_left_out_unless_it_is_the_only_one():
 )
 def test_every_switch_of_the_training_trains(settings):
     assert math.isfinite(trainer(**settings).step().metrics["train_loss"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_reported_curve_is_that_of_the_network_as_it_is_loaded(tmp_path, precision):
+    trained = trainer(precision=precision)
+    report = trained.step()
+    trained.save(tmp_path / "checkpoint")
+    again = load_checkpoint(tmp_path / "checkpoint").curve(bar_splits().validation, PROFILE)
+    assert list(again.rows()) == list(report.curve.rows())
 
 
 def test_the_spike_regulariser_lowers_the_firing_rate():
