@@ -40,6 +40,7 @@ CURVES, DOCUMENTED = "same curves", "as documented"
 # the share by then counts as censored
 MOST_TRAININGS = {"optuna-gp": 120}
 OTHERS = 600
+LIVE_METHODS, LIVE_SEEDS = ("ours", "optuna-gp", "random"), 5
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,27 @@ def complete(file: Path, runs: Sequence[Run], processes: int) -> None:
             out.flush()
 
 
+def confirm_live(arguments: argparse.Namespace) -> None:
+    """Carry out what is missing of the live comparison, one search at a time, and print it."""
+    from latbench.live import live
+
+    file = arguments.results or Path("live.jsonl")
+    known = {(line["method"], line["seed"]) for line in results(file) if line.get("live")}
+    for seed, method in itertools.product(range(LIVE_SEEDS), LIVE_METHODS):
+        if (method, seed) not in known:
+            line = live(FOLDER / f"{arguments.grid}.yaml", method, seed, arguments.live)
+            with file.open("a") as out:
+                out.write(json.dumps(line) + "\n")
+    print(f"hypervolume of the test rows after {arguments.live:g} s of live trainings")
+    for method in LIVE_METHODS:
+        lines = [line for line in results(file) if line.get("live") and line["method"] == method]
+        volumes = sorted(line["hypervolume"] for line in lines)
+        counts = sorted(line["trainings"] for line in lines)
+        middle = len(lines) // 2
+        print(f"{method:24} median {volumes[middle]:.3f} of {[round(v, 3) for v in volumes]}, "
+              f"{counts[middle]} trainings")  # fmt: skip
+
+
 def main() -> None:
     """Carry out, summarise, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -142,7 +164,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="simulated")
     parser.add_argument("--methods", nargs="+", default=[*VARIANTS, *PEERS], metavar="NAME")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="real ones")
+    parser.add_argument(
+        "--live",
+        type=float,
+        metavar="SECONDS",
+        help=f"instead: {', '.join(LIVE_METHODS)} with live trainings, {LIVE_SEEDS} seeds each, "
+        "for this wall time each (180 is what the documentation means); nothing else should run",
+    )
     arguments = parser.parse_args()
+    if arguments.live:
+        confirm_live(arguments)
+        return
     if unknown := set(arguments.methods) - {*VARIANTS, *PEERS}:
         parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*VARIANTS, *PEERS])}")
     if arguments.quick:
