@@ -2,6 +2,7 @@
 
     python benchmarks/search_efficiency.py --quick
     python benchmarks/search_efficiency.py --results runs.jsonl --json figures.json --plot plot.png
+    python benchmarks/search_efficiency.py --summary --results benchmarks/latbench/runs.jsonl
 
 Compares the compute until 95 % of the hypervolume of all recorded trainings is reached. Every run
 is a line of the results file: the program may be killed and repeated, and only carries out what is
@@ -19,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def results(file: Path) -> list[dict[str, Any]]:
 
 def complete(file: Path, runs: Sequence[Run], processes: int) -> None:
     """Carry out the runs that the results file lacks."""
-    names = list(asdict(runs[0]))
+    names = [field.name for field in fields(Run)]
     known = {tuple(line[name] for name in names) for line in results(file)}
     left = [run for run in runs if tuple(asdict(run).values()) not in known]
     if not left:
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--plot", type=Path, help="draw hypervolume against compute into this file")
     parser.add_argument("--results", type=Path, help="file of finished runs; is continued")
+    parser.add_argument("--summary", action="store_true", help="only of the runs that are there")
     parser.add_argument("--grid", choices=["digits", "fashion_mnist"], default="digits")
     parser.add_argument("--seeds", type=int, default=30, help="runs of each method")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="simulated")
@@ -182,11 +184,16 @@ def main() -> None:
         arguments.methods = ["ours", "random", "optuna-tpe", "syne-moasha-corrected"]
     with tempfile.TemporaryDirectory() as scratch:
         file = arguments.results or Path(scratch) / "runs.jsonl"
-        complete(file, list(planned(arguments)), arguments.processes)
+        if not arguments.summary:
+            complete(file, list(planned(arguments)), arguments.processes)
         lines = [line for line in results(file) if line["grid"] == arguments.grid]
     print(__doc__.split("\n", 1)[0])
     print_table(lines)
     found = figures(lines)
+    for workers in arguments.workers:
+        if workers > 1:
+            more = figures(lines, workers)
+            found |= {f"{name}_{workers}_workers": value for name, value in more.items()}
     print(json.dumps(found, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -168,11 +168,20 @@ class _CurveModel:
         )
 
     def _place(self, values: Values, share: float = 1.0) -> list[float]:
-        """Inputs of a configuration after a share of its budget; unused fields in the middle."""
-        units = [
-            place_of(p, values[p.name]) if p.name in values else 0.5 for p in self._space.parameters
-        ]
-        return [*units, max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)]
+        """Inputs of a configuration after a share of its budget."""
+        places = [x for p in self._space.parameters for x in _coordinates(p, values.get(p.name))]
+        return [*places, max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)]
+
+
+def _coordinates(parameter: Parameter, value: Value) -> list[float]:
+    """A value's inputs: its place on a scale, or one input for each of several names.
+
+    A field that is not used lies in the middle.
+    """
+    names = [choice for choice in parameter.choices if not isinstance(choice, int | float)]
+    if len(parameter.choices) > 2 and names:
+        return [float(value == choice) for choice in parameter.choices]
+    return [0.5 if value is None else place_of(parameter, value)]
 
 
 def _stages(measured: Sequence[Observation]) -> list[tuple[Values, Stage]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latsearch.config import Value, parse_study
-from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler
+from latsearch.config import Parameter, Value, parse_study
+from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler, _coordinates
 from latsearch.search.driver import Search
 from latsearch.search.observations import Observation, Stage, stages
 from latsearch.search.points import identity, place_of, value_at
@@ -126,6 +126,17 @@ def test_stages_are_halves_of_the_budget_and_the_last_epoch():
     assert [stage.share for stage in found] == [2 / 16, 4 / 16, 8 / 16, 11 / 16]
     assert [stage.seconds for stage in found] == [1.0, 2.0, 4.0, 5.5]
     assert all(len(stage.losses) == 2 for stage in found)  # the third row is silent too often
+
+
+def test_names_have_no_order_and_unused_fields_lie_in_the_middle():
+    synapse = Parameter("network.synapse", "categorical", choices=("delta", "step", "exp"))
+    neuron = Parameter("network.neuron", "categorical", choices=("if", "lif"))
+    width = Parameter("network.width", "categorical", choices=(4, 8, 16))
+    assert _coordinates(synapse, "step") == [0.0, 1.0, 0.0]
+    assert _coordinates(neuron, "lif") == [1.0]
+    assert _coordinates(width, 8) == [0.5]
+    assert _coordinates(width, None) == [0.5]
+    assert _coordinates(synapse, None) == [0.0, 0.0, 0.0]
 
 
 def test_places_undo_values():
