@@ -24,6 +24,7 @@ from latsearch.search.objects import (
     folders_with,
     read_text,
     remove_below,
+    remove_empty,
     remove_object,
 )
 from latsearch.search.storage import HEADER, Study, read_header, write_header
@@ -163,7 +164,7 @@ def remove_study(folder: Path) -> None:
         (folder / HEADER).unlink()
         if "home" in header:
             remove_below(header["checkpoints"])
-            remove_below(header["home"])
+            remove_empty(header["home"])  # one that was put aside may have its objects there
         shutil.rmtree(folder)
 
 

@@ -46,8 +46,9 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "latsearch", *words]
 
 
-def objects(server: S3Server) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/latsearch") as answer:
+def objects(server: S3Server, below: str) -> str:
+    where = f"http://127.0.0.1:{server.port}/latsearch?prefix={below}/"
+    with urllib.request.urlopen(where) as answer:
         return str(answer.read().decode())
 
 
@@ -84,7 +85,7 @@ def test_a_search_writes_and_goes_on(
     assert all(r.state is TrialState.COMPLETE for r in after)
     assert all(sorted(r.log) == list(range(1, 9)) for r in after)
     # what is kept: of each trial the newest weights, and no state of a training
-    listing = objects(s3)
+    listing = objects(s3, tmp_path.name)
     for record in after:
         assert f"{record.checkpoint}/model.safetensors" in listing
     assert listing.count("model.safetensors") == 3
@@ -106,7 +107,7 @@ def test_a_search_writes_and_goes_on(
         command("rm", "far", "--yes", "--runs", runs), capture_output=True, text=True, timeout=60
     )
     assert gone.returncode == 0, gone.stderr
-    assert f"{tmp_path.name}/far" not in objects(s3)
+    assert "far/" not in objects(s3, tmp_path.name)
 
 
 def test_what_is_missing_is_said_in_one_line(runs: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,13 @@ def remove_below(uri: str) -> None:
         place.delete_dir(root)
 
 
+def remove_empty(uri: str) -> None:
+    """Remove what stands for a folder, where no object is below it."""
+    place, root = file_system(uri)
+    if not objects_below(place, root):
+        remove_below(uri)
+
+
 def folders_with(uri: str, name: str) -> list[str]:
     """Names right below a URI that have an object of this name."""
     from pyarrow.fs import FileSelector, FileType
