@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--train-samples", type=int, default=20_000, help="stratified")
-    parser.add_argument("--samples", type=int, default=1000, help="test images, stratified")
+    parser.add_argument("--samples", type=int, default=500, help="test images, stratified")
     options = parser.parse_args()
     if options.quick:
         options.epochs, options.samples, options.train_samples = 1, 100, 2000
