@@ -68,7 +68,6 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         cwd=folder,
         stdout=(folder / "log.txt").open("ab"),
         stderr=subprocess.STDOUT,
-        start_new_session=True,
     )
 
 
