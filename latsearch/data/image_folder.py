@@ -204,7 +204,13 @@ def _has_images(folder: Path) -> bool:
 
 def _images(folder: Path) -> Iterator[Path]:
     """The image files in a folder and below it, sorted; what is hidden is passed over."""
+    seen = set()
     for place, below, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            below.clear()
+            continue
+        seen.add(real)
         below[:] = sorted(name for name in below if not _hidden(name))
         yield from (
             Path(place, name)

@@ -63,6 +63,12 @@ def test_hidden_files_nested_folders_and_other_suffixes(root: Path) -> None:
     assert shades(load(config(root))) == ALL
 
 
+def test_a_link_that_leads_back_is_followed_once(root: Path) -> None:
+    write_class_folders(root)
+    (root / "cat" / "again").symlink_to(root / "cat", target_is_directory=True)
+    assert shades(load(config(root))) == ALL
+
+
 def test_the_users_own_test_split(root: Path) -> None:
     write_class_folders(root / "train")
     write_picture(root / "val" / "dog" / "a.png", 150, size=8)
