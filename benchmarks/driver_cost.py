@@ -4,7 +4,8 @@ Trials that train nothing: each reports a made-up decision curve of 16 rows afte
 epochs, halving stops two thirds of them after the first and of the rest after the third. What is
 left is the driver: storage, rungs, bookkeeping. Measured are
 
-* the driver alone, without Ray: 100, 1,000 and 10,000 trials, 64 at a time, in this process;
+* the driver alone, without Ray: 100, 1,000 and 10,000 trials (with --quick 4,000), 64 at a time, in
+  this process;
 * the same trials through real Ray, 100 and 1,000 (with --quick 100 alone): wall time, and the
   processor time of the driver's own thread, Ray's event loop included;
 * the sampler's ask, which is in none of these figures, at the end of each study.
@@ -254,7 +255,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         if arguments.only != "ray":
-            figures |= measure_alone(folder, (100, 1_000, 10_000))
+            largest = 4_000 if arguments.quick else 10_000
+            figures |= measure_alone(folder, (100, 1_000, largest))
         if arguments.only != "alone":
             sizes = (100,) if arguments.quick else (100, 1_000)
             figures |= measure_on_ray(folder, sizes, arguments.profile)
