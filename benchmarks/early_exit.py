@@ -1,7 +1,8 @@
 """What early exit saves: time a sample against the timesteps that it really needs.
 
 A network of T = 4 is trained on Fashion-MNIST, or loaded from a checkpoint. Its decision threshold
-is the fastest on the validation split that costs at most 0.2 points of the readout's accuracy.
+may cost 0.2 points of the readout's accuracy: it is the fastest that costs at most half of that on
+the validation split, which leaves the other half to what differs between the splits.
 Then, on test images, in batches of 1 and 256, interleaved, medians of
 
     early    the early-exit runtime at that threshold,
@@ -39,7 +40,7 @@ from latsearch.snn.networks import LatencyNetwork
 from latsearch.snn.runtime import EarlyExit
 from latsearch.training import train
 
-ALLOWED_COST = 0.002
+ALLOWED_COST = 0.002 / 2
 BATCHES = (1, 256)
 
 
@@ -59,7 +60,7 @@ def potentials(network: LatencyNetwork, images: Tensor) -> Tensor:
 
 
 def chosen_threshold(curve: DecisionCurve) -> float:
-    """The fastest threshold that costs at most 0.2 points of the readout's accuracy."""
+    """The fastest threshold that costs at most 0.1 points of the readout's accuracy."""
     allowed = np.flatnonzero(curve.accuracy >= curve.accuracy[-1] - ALLOWED_COST)
     return float(curve.decision_threshold[allowed[curve.latency[allowed].argmin()]])
 

@@ -23,6 +23,7 @@ from latsearch.snn.layers import (
     TimestepNorm,
     pool_spikes,
 )
+from latsearch.snn.layout import by_time, is_channels_last
 from latsearch.snn.neurons import SpikingNeuron
 
 _SPENT = -1e30  # added to a potential that no current shall lift above a threshold again
@@ -50,7 +51,11 @@ class Stage:
         """
         for name, state in self.states.items():
             if len(holes):
-                state.index_copy_(0, holes, state.index_select(0, movers))
+                last = is_channels_last(state)
+                # where it can be in the order of memory, in which a sample is one piece
+                dense = last or state.is_contiguous()
+                rows = by_time(state, len(state), channels_last=last) if dense else state
+                rows.index_copy_(0, holes, rows.index_select(0, movers))
             self.states[name] = state[:left]
 
     def room(self, name: str, like: Tensor) -> Tensor:
