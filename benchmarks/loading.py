@@ -171,16 +171,17 @@ def worker(pickled: bytes, barrier: Barrier, results: Any) -> None:
     torch.set_num_threads(1)
     warm_up()
     barrier.wait()  # all have imported: what they share of libraries is shared by now
-    before = pss()
+    before = own_memory()
     barrier.wait()
     splits: Splits = pickle.loads(pickled)
     for part in (splits.train, splits.validation):
         for batch in SampleStore(part.pixels, part.rows, "cpu").split(_BATCH):
             assert int(batch.sum()) > 0
     barrier.wait()  # all have read all of it
-    after = pss()
+    mapped = mapped_memory(str(splits.train.pixels.filename))
+    taken = own_memory() - before + mapped
     barrier.wait()
-    results.put((after - before) / 1e6)
+    results.put(taken / 1e6)
 
 
 def warm_up() -> None:
@@ -193,12 +194,24 @@ def warm_up() -> None:
             int(batch.sum())
 
 
-def pss() -> int:
-    """Bytes of the process, shared pages in proportion."""
+def own_memory() -> int:
+    """Bytes of the process that lie in no file; libraries, which others share, do not count."""
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Pss_Anon:"):
             return 1024 * int(line.split()[1])
-    raise RuntimeError("the kernel tells no PSS")
+    raise RuntimeError("the kernel tells no PSS of anonymous memory")
+
+
+def mapped_memory(file: str) -> int:
+    """Bytes of the file that the process has mapped, pages shared with others in proportion."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split(maxsplit=5)
+        if not name.endswith(":"):
+            inside = bool(rest) and rest[-1] == file
+        elif inside and name == "Pss:":
+            total += 1024 * int(rest[0])
+    return total
 
 
 def print_table(figures: dict[str, float], count: int) -> None:
