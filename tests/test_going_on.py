@@ -118,18 +118,20 @@ def test_killed_at_three_moments_the_same_command_goes_on(folder: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on(folder: Path) -> None:
-    with running(folder) as process:
-        wait_for(lambda: in_the_middle(folder), process)
+    with running(folder, "--trials", "99") as process:  # more than end before the refusal below
+        wait_for(lambda: begun(folder), process)
         refused = latsearch("run", "tiny.yaml", cwd=folder)
         assert refused.returncode == 2
         assert f"pid {process.pid}" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+        wait_for(lambda: in_the_middle(folder), process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in out
     assert "Traceback" not in out + err
-    done = latsearch("run", "tiny.yaml", cwd=folder)
+    begun_by_then = len(records(folder))
+    done = latsearch("run", "tiny.yaml", "--trials", begun_by_then, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "goes on after epoch" in done.stdout
     assert all(r.state is TrialState.COMPLETE for r in records(folder))

@@ -29,7 +29,10 @@ from latsearch.search.objects import (
 
 PATIENCE = 300.0  # seconds that a worker waits for storage that is away
 _LAG = 90.0  # seconds after which a shared folder shows what another machine wrote
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+_HOPELESS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+)
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 
 T = TypeVar("T")
@@ -255,6 +258,7 @@ def outlast(call: Callable[[], T], where: str, patience: float = PATIENCE) -> T:
         try:
             return call()
         except OSError as error:
+            # pyarrow's own errors of missing objects carry no number
             hopeless = error.errno in _HOPELESS or isinstance(error, FileNotFoundError)
             if hopeless or time.monotonic() - start + pause > patience:
                 raise StorageError(f"{where}: {first_line(error)}") from error
