@@ -296,7 +296,9 @@ def plot(rows: list[tuple[Setting, dict[str, float]]], file: Path) -> None:
     import matplotlib.pyplot as plt
 
     widths = sorted({s.width for s, _ in rows})
-    figure, axes = plt.subplots(1, len(widths), figsize=(4 * len(widths), 3.4), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(widths), figsize=(4 * len(widths), 3.4), squeeze=False, layout="constrained"
+    )
     for axis, width in zip(axes[0], widths, strict=True):
         for name in SUBJECTS:
             for precision, dashes in (("fp32", "-"), ("bf16", "--")):
@@ -307,8 +309,8 @@ def plot(rows: list[tuple[Setting, dict[str, float]]], file: Path) -> None:
                 ]
                 axis.plot(*zip(*sorted(points), strict=True), dashes, label=f"{name} {precision}")
         axis.set(title=f"width {width}", xlabel="timesteps T", ylabel="ms a step", yscale="log")
-    axes[0][0].legend(fontsize=6)
-    figure.tight_layout()
+        axis.set_xticks(sorted({s.timesteps for s, _ in rows}))
+    figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=6, loc="outside right")
     figure.savefig(file, dpi=150)
 
 
