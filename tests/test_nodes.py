@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,11 +58,12 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    short = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)  # of sockets
     process = subprocess.Popen(
         [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}",
             "--node-ip-address=127.0.0.1", "--num-cpus=1", "--include-dashboard=false",
-            "--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={tmp_path / 'ray'}",
+            "--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={short.name}",
             "--resources", '{"spot": 2}', "--block",
         ],
         env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)},
@@ -80,8 +83,17 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                 time.sleep(0.2)
         yield f"127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        stop(process)
+        short.cleanup()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End `ray start --block` and what it started; politely, then not."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
 
 
 def doctor(tmp_path: Path, address: str) -> subprocess.CompletedProcess[str]:
