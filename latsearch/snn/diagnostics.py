@@ -6,12 +6,11 @@ biases and fake a low latency, and gradients that vanish show in their norms by 
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from latsearch.snn.hooks import Watching
 from latsearch.snn.layers import Projection
 from latsearch.snn.networks import LatencyNetwork
 from latsearch.snn.neurons import SpikingNeuron
@@ -19,7 +18,7 @@ from latsearch.snn.neurons import SpikingNeuron
 SATURATED = 0.99  # share of all timesteps and samples from which on a neuron counts as saturated
 
 
-class NeuronActivity:
+class NeuronActivity(Watching):
     """How often each hidden neuron is active in the forward passes while this is entered.
 
     A unit of an ordinary network is active where it sends more than zero.
@@ -32,20 +31,9 @@ class NeuronActivity:
         self._units = [unit for unit, _ in network.hidden_layers()]
         self._active: dict[nn.Module, Tensor] = {}
         self._seen = 0
-        self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> NeuronActivity:
-        self._handles = [unit.register_forward_hook(self._count) for unit in self._units]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def _attach(self) -> list[RemovableHandle]:
+        return [unit.register_forward_hook(self._count) for unit in self._units]
 
     def _count(self, unit: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if isinstance(unit, SpikingNeuron):

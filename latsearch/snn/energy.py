@@ -8,7 +8,6 @@ fan-out (borders, strides, and weights of zero excluded), and N hidden neurons u
 from __future__ import annotations
 
 import math
-from types import TracebackType
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from latsearch.config.energy import EnergyProfile, LayerMemory
 from latsearch.snn.encoding import Encoder
+from latsearch.snn.hooks import Watching
 from latsearch.snn.layers import Identity, OutputLayer, Projection
 from latsearch.snn.layout import is_channels_last
 from latsearch.snn.networks import LatencyNetwork
@@ -184,7 +184,7 @@ def conventions(profile: EnergyProfile) -> str:
     )
 
 
-class EnergyMeter:
+class EnergyMeter(Watching):
     """Counts the operations of a network's forward passes while it is entered.
 
     Args:
@@ -200,26 +200,14 @@ class EnergyMeter:
         self._profile = profile
         self._counters: list[_Counter] = []
         self._spikes: list[Tensor] = []
-        self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> EnergyMeter:
+    def _attach(self) -> list[RemovableHandle]:
         network = self._network
         layers = [network.encoder, *network.projections(), network.output]
         self._counters = [_Counter(layer, network, self._profile) for layer in layers]
-        self._handles = [counter.attach() for counter in self._counters]
         senders = [network.encoder, *(unit for unit, _ in network.hidden_layers())]
-        self._handles += [self._watch(sender) for sender in senders]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        counting = [counter.attach() for counter in self._counters]
+        return [*counting, *(self._watch(sender) for sender in senders)]
 
     def _watch(self, module: nn.Module) -> RemovableHandle:
         """Sum the spikes that the module sends."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from latsearch.config.trial import NetworkConfig, TrainConfig
+from latsearch.snn.hooks import Watching
 from latsearch.snn.layers import Identity, TimestepNorm
 from latsearch.snn.networks import LatencyNetwork, build_network
 from latsearch.snn.neurons import initial_gain
@@ -112,7 +112,7 @@ def compile_kernels(train: TrainConfig, network: LatencyNetwork, samples: int) -
     return updates > COMPILE_PAYS_ABOVE
 
 
-class SpikeRate:
+class SpikeRate(Watching):
     """The mean firing rate of the hidden neurons in a forward pass, with its gradient.
 
     Args:
@@ -124,20 +124,9 @@ class SpikeRate:
         self._neurons = [unit for unit, _ in network.hidden_layers()] if enabled else []
         self._sums: list[Tensor] = []
         self._count = 0
-        self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> SpikeRate:
-        self._handles = [neuron.register_forward_hook(self._add) for neuron in self._neurons]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def _attach(self) -> list[RemovableHandle]:
+        return [neuron.register_forward_hook(self._add) for neuron in self._neurons]
 
     def _add(self, module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
         self._sums.append(spikes.sum(dtype=torch.float32))
