@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,10 +144,16 @@ def test_an_interrupt_goes_through_and_what_is_there_is_complete(
 def test_it_waits_for_another_publisher(synthetic: SyntheticStudy, uri: str) -> None:
     warnings: list[str] = []
     synthetic.trial()
-    with background(synthetic.study, uri, warnings) as publisher:
-        with PublisherLock(synthetic.study.folder, uri):
+    with ExitStack() as other:
+        # before the thread starts: it takes the lock as its first act
+        other.enter_context(PublisherLock(synthetic.study.folder, uri))
+        with background(synthetic.study, uri, warnings) as publisher:
             publisher(None)
-        wait_for(lambda: publisher.report)
+            wait_for(lambda: warnings)
+            assert publisher.report is None
+            other.close()
+            wait_for(lambda: publisher.report)
+    assert "is being published" in warnings[0]
     assert MlflowClient(uri).get_experiment_by_name("synthetic")
 
 
