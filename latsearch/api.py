@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from latsearch import selection
+from latsearch.cards.describing import CardOptions as CardOptions
+from latsearch.cards.describing import model_card as model_card
 from latsearch.config import (
     StudyConfig,
     is_postgres,

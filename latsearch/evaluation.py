@@ -79,6 +79,22 @@ class Measurement:
         found = decision_times(self.potentials, curve.decision_threshold, self.rule)
         return tuple(map(tuple, found.tolist()))
 
+    def decided(self, decision_threshold: float) -> tuple[Decision, NDArray[np.float64]]:
+        """The decisions at a threshold, and each one's energy in nJ, ``[N]``."""
+        decision = decide(self.potentials, decision_threshold, self.rule)
+        energy = self.energy.cumulative().cpu().numpy()
+        return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
+
+    def times(self, samples: Samples, decision: Decision) -> NDArray[np.float64]:
+        """Decision times ``[N]`` in timesteps, of recordings in ms, the hardware's delay included.
+
+        Args:
+            samples: what was measured.
+            decision: the decisions on it.
+        """
+        first = samples.times(np.ones_like(decision.decision_time))
+        return (samples.times(decision.decision_time) + self.delay * first).astype(np.float64)
+
     def diagnostics(self) -> dict[str, float]:
         """Firing rates, silent and saturated neurons, operations and energy shares, by name."""
         encoder, *hidden = self.energy.firing_rates
@@ -197,10 +213,7 @@ class LoadedNetwork:
             decision_threshold: potential above which a class spikes.
             profile: prices of the operations.
         """
-        measurement = self.measure(images, profile)
-        decision = decide(measurement.potentials, decision_threshold, measurement.rule)
-        energy = measurement.energy.cumulative().cpu().numpy()
-        return decision, energy[decision.decision_time - 1, np.arange(energy.shape[1])]
+        return self.measure(images, profile).decided(decision_threshold)
 
     def decide(self, images: NDArray[Any] | Tensor, decision_threshold: float) -> Decision:
         """The decisions of `predict` without their energy, in as little time as possible.

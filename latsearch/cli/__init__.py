@@ -12,6 +12,7 @@ import click
 
 from latsearch import __version__
 from latsearch.cli import (
+    card,
     cluster,
     datasets,
     environment,
@@ -39,6 +40,7 @@ _COMMANDS = (
     results.publish,
     results.ui,
     evaluation.evaluate,
+    card.card,
     datasets.datasets,
     environment.doctor,
     cluster.submit,

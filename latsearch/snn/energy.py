@@ -159,6 +159,20 @@ def _pooled_multiplies(layer: _Layer, profile: EnergyProfile) -> bool:
 
 def conventions(profile: EnergyProfile) -> str:
     """What is counted and at which prices, to print beside every figure."""
+    return f"{priced(profile)} {counted(profile)}"
+
+
+def priced(profile: EnergyProfile) -> str:
+    """A profile's prices in words."""
+    host = " MACs run on a host at 45 nm, fp32." if profile.host_mac else ""
+    return (
+        f"{profile.name}: MAC {profile.mac:g} pJ, AC {profile.ac:g} pJ, neuron update "
+        f"{profile.neuron:g} pJ ({profile.source}).{host}"
+    )
+
+
+def counted(profile: EnergyProfile) -> str:
+    """What is counted under a profile, in words."""
     pooled = (
         "an input that sums spikes is a MAC a synapse (as NeuroBench counts)"
         if profile.pooled_mac
@@ -170,11 +184,8 @@ def conventions(profile: EnergyProfile) -> str:
         if profile.sram
         else "Memory accesses are free. "
     )
-    host = "MACs run on a host at 45 nm, fp32. " if profile.host_mac else ""
     return (
-        f"{profile.name}: MAC {profile.mac:g} pJ, AC {profile.ac:g} pJ, neuron update "
-        f"{profile.neuron:g} pJ ({profile.source}). {host}{memory}"
-        "Stem of a still image: its MACs once, in full, "
+        f"{memory}Stem of a still image: its MACs once, in full, "
         "whenever it decides; event frames: at every timestep, an AC for a count of one, a MAC for "
         "more. Hidden and output layers: one AC for each spike and each nonzero synapse that it "
         f"reaches, borders and strides exact, up to the decision; {pooled}, "
