@@ -3,6 +3,8 @@
     python benchmarks/search_efficiency.py --quick
     python benchmarks/search_efficiency.py --results runs.jsonl --json figures.json --plot plot.png
     python benchmarks/search_efficiency.py --summary --results benchmarks/latbench/runs.jsonl
+    python benchmarks/search_efficiency.py --share 0.99 --settings "same curves" --workers 1 \
+        --results benchmarks/latbench/runs.jsonl
 
 Compares the compute until 95 % of the hypervolume of all recorded trainings is reached. Every run
 is a line of the results file: the program may be killed and repeated, and only carries out what is
@@ -21,7 +23,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,13 @@ def judges(grid: str) -> list[Judge]:
     return [Judge(table, seen, table.about["reference"]) for seen in range(2)]
 
 
-def carry_out(run: Run) -> dict[str, Any]:
-    """A run's line of the results."""
+def carry_out(run: Run, goal: float) -> dict[str, Any]:
+    """A run's line of the results; it ends at a share of the hypervolume, the goal."""
     warnings.simplefilter("ignore")
     judge = judges(run.grid)[run.seed % 2]
     start = time.perf_counter()
     most = MOST_TRAININGS.get(run.method, OTHERS)
-    limits = Limits(SHARE, judge.cost, most)
+    limits = Limits(goal, judge.cost, most)
     if run.method in VARIANTS:
         score = _ours(judge, run, limits)
     else:
@@ -76,9 +78,10 @@ def carry_out(run: Run) -> dict[str, Any]:
         encoding = Encoding(judge.table.axes, threshold=not curves)
         peer = make_peer(run.method, encoding, run.seed, judge.table.epochs)
         score = PeerRun(judge, peer, run.workers, curves).run(limits)
-    reached = score.until(SHARE)
+    reached = score.until(goal)
     return {
         **asdict(run),
+        "goal": goal,
         "compute": reached[0] if reached else None,
         "seconds": reached[1] if reached else None,
         "trainings": reached[2] if reached else score.trainings,
@@ -98,7 +101,7 @@ def _ours(judge: Judge, run: Run, limits: Limits) -> Score:
 def planned(arguments: argparse.Namespace) -> Iterator[Run]:
     """All runs, the cheapest questions first."""
     for workers, method in itertools.product(arguments.workers, arguments.methods):
-        settings = (CURVES,) if method in VARIANTS else (CURVES, DOCUMENTED)
+        settings = [CURVES] if method in VARIANTS else arguments.settings
         if method in VARIANTS and method != "ours" and workers > 1:
             continue
         for setting, seed in itertools.product(settings, range(arguments.seeds)):
@@ -118,16 +121,21 @@ def results(file: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def complete(file: Path, runs: Sequence[Run], processes: int) -> None:
+def with_goal(lines: Sequence[dict[str, Any]], goal: float) -> list[dict[str, Any]]:
+    """The lines of searches that went on until a share of the hypervolume."""
+    return [line for line in lines if line.get("goal", SHARE) == goal]
+
+
+def complete(file: Path, runs: Sequence[Run], goal: float, processes: int) -> None:
     """Carry out the runs that the results file lacks."""
     names = [field.name for field in fields(Run)]
-    known = {tuple(line[name] for name in names) for line in results(file)}
+    known = {tuple(line[name] for name in names) for line in with_goal(results(file), goal)}
     left = [run for run in runs if tuple(asdict(run).values()) not in known]
     if not left:
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes) as pool, file.open("a") as out:
-        for line in pool.imap_unordered(carry_out, left):
+        for line in pool.imap_unordered(partial(carry_out, goal=goal), left):
             out.write(json.dumps(line) + "\n")
             out.flush()
 
@@ -162,9 +170,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="file of finished runs; is continued")
     parser.add_argument("--summary", action="store_true", help="only of the runs that are there")
     parser.add_argument("--grid", choices=["digits", "fashion_mnist"], default="digits")
+    parser.add_argument("--share", type=float, default=SHARE, help="of the hypervolume to reach")
     parser.add_argument("--seeds", type=int, default=30, help="runs of each method")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="simulated")
     parser.add_argument("--methods", nargs="+", default=[*VARIANTS, *PEERS], metavar="NAME")
+    parser.add_argument("--settings", nargs="+", default=[CURVES, DOCUMENTED], metavar="NAME")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="real ones")
     parser.add_argument(
         "--live",
@@ -179,14 +189,17 @@ def main() -> None:
         return
     if unknown := set(arguments.methods) - {*VARIANTS, *PEERS}:
         parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*VARIANTS, *PEERS])}")
+    if unknown := set(arguments.settings) - {CURVES, DOCUMENTED}:
+        parser.error(f"unknown {', '.join(unknown)}; known: {CURVES}, {DOCUMENTED}")
     if arguments.quick:
         arguments.seeds, arguments.workers = 3, [1]
         arguments.methods = ["ours", "random", "optuna-tpe", "syne-moasha-corrected"]
     with tempfile.TemporaryDirectory() as scratch:
         file = arguments.results or Path(scratch) / "runs.jsonl"
         if not arguments.summary:
-            complete(file, list(planned(arguments)), arguments.processes)
-        lines = [line for line in results(file) if line["grid"] == arguments.grid]
+            complete(file, list(planned(arguments)), arguments.share, arguments.processes)
+        lines = with_goal(results(file), arguments.share)
+        lines = [line for line in lines if line["grid"] == arguments.grid]
     print(__doc__.split("\n", 1)[0])
     print_table(lines)
     found = figures(lines)

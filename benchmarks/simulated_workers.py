@@ -1,6 +1,7 @@
 """Thousands of simulated workers, some of which die: throughput, driver cost, lost trials.
 
     python benchmarks/simulated_workers.py --workers 1000 10000
+    python benchmarks/simulated_workers.py --workers 1 10 100 1000 10000 --plot docs/workers.png
 
 Runs the real search (`latsearch.search.driver`) on the virtual clock of `search/simulate.py`, with
 the recorded trainings of latbench. The learning rate is continuous here, so that no proposal is a
@@ -14,17 +15,21 @@ import argparse
 import json
 import math
 import time
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from latbench.table import Table
 
+from latsearch import pareto
 from latsearch.config import StoppingConfig, parse_study
-from latsearch.objectives import DecisionCurve, EpochReport
-from latsearch.search.driver import Search, study_hypervolume
+from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve, EpochReport
+from latsearch.search.driver import Event, Search, TrialEnded, study_hypervolume
+from latsearch.search.results import best_rows, curve_losses, reference_losses
 from latsearch.search.sampler import sampler_for
 from latsearch.search.simulate import Cluster, Simulation, memory_study
+from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
 
 TABLE = Path(__file__).parent / "latbench" / "digits.parquet"
@@ -36,13 +41,8 @@ CONTINUOUS = "{low: 1e-3, high: 2e-2, log: true}"
 def thinned(curve: DecisionCurve) -> DecisionCurve:
     """The curve with evenly spaced rows."""
     kept = np.unique(np.linspace(0, len(curve) - 1, ROWS).astype(int))
-    columns = {
-        f.name: tuple(curve.kind[i] for i in kept)
-        if f.name == "kind"
-        else getattr(curve, f.name)[kept]
-        for f in fields(curve)
-    }
-    return DecisionCurve(**columns)
+    columns = {name: getattr(curve, name)[kept] for name in NUMERIC_COLUMNS}
+    return DecisionCurve(kind=tuple(curve.kind[i] for i in kept), **columns)
 
 
 class Recorded:
@@ -65,8 +65,10 @@ class Recorded:
         return self._known[number]
 
 
-def simulate(table: Table, workers: int, trials: int, failing: float, sampler: str) -> dict:
-    """Figures of one search."""
+def simulate(
+    table: Table, workers: int, trials: int, failing: float, sampler: str
+) -> tuple[dict[str, float], list[tuple[float, float]]]:
+    """Figures of one search, and its hypervolume by virtual seconds."""
     study_text = table.about["grid"].replace(RATES, CONTINUOUS)
     config = parse_study(study_text)
     stopping = StoppingConfig(rule="halving", reduction_factor=3, min_epochs=3)
@@ -77,6 +79,7 @@ def simulate(table: Table, workers: int, trials: int, failing: float, sampler: s
     search = Search(study, sampler_for(config, study.reference))
     cluster = Cluster(workers, failing=failing, replacement=1.0)
     simulation = Simulation(search, Recorded(table), cluster, checkpoint_every=4)
+    volumes = watched(study, search, simulation)
     start = time.perf_counter()
     simulation.run()
     wall = time.perf_counter() - start
@@ -84,7 +87,7 @@ def simulate(table: Table, workers: int, trials: int, failing: float, sampler: s
     states = {state: sum(r.state is state for r in records) for state in TrialState}
     lost = sum(sorted(r.log) != list(range(1, r.epoch + 1)) for r in records)
     unfinished = sum(not r.state.finished for r in records)
-    return {
+    figures = {
         "trials": len(records),
         "lost_trials": trials - len(records) + unfinished + lost,
         "failed_trials": states[TrialState.FAILED],
@@ -97,6 +100,62 @@ def simulate(table: Table, workers: int, trials: int, failing: float, sampler: s
         "ask_ms_a_trial": 1e3 * simulation.driver_seconds["ask"] / trials,
         "wall_seconds": wall,
     }
+    return figures, volumes
+
+
+def watched(study: Study, search: Search, simulation: Simulation) -> list[tuple[float, float]]:
+    """Grows while the search runs: hypervolume whenever the front did, by virtual seconds."""
+    objectives, constraints = tuple(study.config.objectives), study.config.constraints
+    reference = reference_losses(study.reference, objectives)
+    volumes: list[tuple[float, float]] = []
+    front = np.empty((0, len(objectives)))
+
+    def observe(event: Event) -> None:
+        nonlocal front
+        if not isinstance(event, TrialEnded):
+            return
+        curve = search.records[event.number].curve
+        if event.state is TrialState.FAILED or curve is None:
+            return
+        rows = best_rows(curve, objectives, constraints)
+        found = np.concatenate([front, curve_losses(curve, objectives)[rows]])
+        found = found[pareto.nondominated(found)]
+        if len(found) != len(front) or not np.array_equal(found, front):
+            front = found
+            volumes.append((simulation.now, pareto.hypervolume(front, reference)))
+
+    search.observe(observe)
+    return volumes
+
+
+def plot(
+    figures: Mapping[int, Mapping[str, float]],
+    volumes: Mapping[int, Sequence[tuple[float, float]]],
+    file: Path,
+) -> None:
+    """Draw throughput by workers, and hypervolume by virtual time, a line a cluster."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    counts = sorted(figures)
+    rates = [figures[count]["trials_a_virtual_second"] for count in counts]
+    left.plot(counts, rates, "o-", label="simulated")
+    ideal = [rates[0] * count / counts[0] for count in counts]
+    left.plot(counts, ideal, ":", color="grey", label="in proportion to the workers")
+    left.set(xscale="log", yscale="log", xlabel="workers", ylabel="trials a virtual second")
+    left.legend()
+    for count in counts:
+        seconds, volume = zip(*volumes[count], strict=True)
+        right.step(seconds, volume, where="post", label=f"{count:,} workers")
+    right.set(xscale="log", xlabel="virtual seconds", ylabel="hypervolume")
+    right.legend(loc="lower right")
+    for panel in (left, right):
+        panel.grid(alpha=0.25)
+    figure.savefig(file, dpi=140)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -104,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="100 and 1,000 workers, a minute")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw throughput and hypervolume into this file")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 100, 1000, 10_000])
     parser.add_argument("--trials", type=int, default=10_000, help="of each search")
     parser.add_argument("--failing", type=float, default=0.05, help="share of trainings that die")
@@ -113,9 +173,13 @@ def main() -> None:
         arguments.workers, arguments.trials = [100, 1000], 1000
     table = Table(TABLE)
     found: dict[str, float] = {}
+    all_figures, all_volumes = {}, {}
     print(__doc__.split("\n", 1)[0])
     for workers in arguments.workers:
-        figures = simulate(table, workers, arguments.trials, arguments.failing, arguments.sampler)
+        figures, volumes = simulate(
+            table, workers, arguments.trials, arguments.failing, arguments.sampler
+        )
+        all_figures[workers], all_volumes[workers] = figures, volumes
         print(f"{workers} workers, {arguments.sampler}")
         for name, value in figures.items():
             print(f"  {name:26}{value:14.6g}")
@@ -124,6 +188,8 @@ def main() -> None:
             raise SystemExit("trials were lost")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.plot:
+        plot(all_figures, all_volumes, arguments.plot)
 
 
 if __name__ == "__main__":
