@@ -86,11 +86,13 @@ def simulate(
     records = study.trials()
     states = {state: sum(r.state is state for r in records) for state in TrialState}
     lost = sum(sorted(r.log) != list(range(1, r.epoch + 1)) for r in records)
+    silent = sum((r.reason or "").startswith("silent") for r in records)
     unfinished = sum(not r.state.finished for r in records)
     figures = {
         "trials": len(records),
         "lost_trials": trials - len(records) + unfinished + lost,
-        "failed_trials": states[TrialState.FAILED],
+        "silent_trials": silent,
+        "failed_trials": states[TrialState.FAILED] - silent,
         "deaths": simulation.deaths,
         "virtual_seconds": simulation.now,
         "trials_a_virtual_second": len(records) / simulation.now,
