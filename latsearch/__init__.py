@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latsearch.api import ExportOptions as ExportOptions
     from latsearch.api import RunOptions as RunOptions
+    from latsearch.api import export_model as export_model
     from latsearch.api import front as front
     from latsearch.api import load as load
     from latsearch.api import run as run
@@ -25,7 +27,9 @@ __version__ = "0.1.0"
 
 # where each name lives; imported when it is first used, since torch and Ray take seconds
 _HOMES = {
+    "ExportOptions": "latsearch.api",
     "RunOptions": "latsearch.api",
+    "export_model": "latsearch.api",
     "front": "latsearch.api",
     "load": "latsearch.api",
     "run": "latsearch.api",

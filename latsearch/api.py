@@ -25,6 +25,8 @@ from latsearch.config.study import study_name
 from latsearch.errors import StudyFailed, UserError
 from latsearch.evaluating import EvaluationOptions as EvaluationOptions
 from latsearch.evaluating import evaluate as evaluate
+from latsearch.exporting import ExportOptions as ExportOptions
+from latsearch.exporting import export_model as export_model
 from latsearch.insights import importance as importance
 from latsearch.insights import slices as slices
 from latsearch.objectives import DecisionCurve, OperatingPoint

@@ -39,6 +39,10 @@ class Normalization:
         self._scale = (1.0 / spread).float().to(device)
         self._shift = (-center / spread).float().to(device)
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of uint8 pixels by channel, each ``[C, 1, 1]``."""
+        return self._scale / 255.0, self._shift
+
     def __call__(self, images: Tensor) -> Tensor:
         """Float32 of images ``[B, C, H, W]`` in uint8 (0..255) or floats (0..1).
 
