@@ -56,8 +56,11 @@ from latsearch.selection import Comparison, Rule
 from latsearch.spaces import find_space
 
 if TYPE_CHECKING:
+    from latsearch.config.pipeline import PipelineConfig
     from latsearch.data import Progress, Splits
     from latsearch.evaluation import LoadedNetwork
+    from latsearch.pipelines.context import PipelineOptions, Viewer
+    from latsearch.pipelines.running import PipelineResult
     from latsearch.planning import Plan
     from latsearch.search.nodes import RayNodes
     from latsearch.tracking import PublishReport, Registration
@@ -194,6 +197,26 @@ def run(
 def resolve(source: str | Path | StudyConfig) -> StudyConfig:
     """The configuration in a file, of a bundled search space, or as it is."""
     return source if isinstance(source, StudyConfig) else load_study(find_space(source))
+
+
+def pipeline(
+    source: str | Path | PipelineConfig,
+    options: PipelineOptions | None = None,
+    view: Viewer | None = None,
+) -> PipelineResult:
+    """Carry out a pipeline, or what has changed of it, or go on where it was interrupted.
+
+    Args:
+        source: a YAML file, the name of a bundled pipeline, or a configuration.
+        options: how; `latsearch.pipelines.context.PipelineOptions`.
+        view: who is shown it; None for nobody.
+
+    Raises:
+        LatsearchError: as `run`, or a stage could not be carried out.
+    """
+    from latsearch.pipelines.running import run_pipeline
+
+    return run_pipeline(source, options, view)
 
 
 def plan(source: str | Path | StudyConfig, options: RunOptions | None = None) -> Plan:

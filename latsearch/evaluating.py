@@ -31,6 +31,7 @@ class EvaluationOptions:
         samples: number of test samples, stratified; None for all.
         names: corruptions to measure under; empty for all.
         root: folder that holds the data; None as in the study.
+        severities: of the corruptions, 1..5; empty for all.
         drawn: draw corruptions even where CIFAR-10-C or CIFAR-100-C is present.
         allow_code: the user allows that Python code named in a study is run.
         progress: told of the preparation of data.
@@ -41,6 +42,7 @@ class EvaluationOptions:
     samples: int | None = 1000
     names: Sequence[str] = ()
     root: str | None = None
+    severities: Sequence[int] = ()
     drawn: bool = False
     allow_code: bool = False
     progress: Progress | None = None
@@ -73,7 +75,7 @@ def evaluate(
     threshold = opened.threshold(options.decision_threshold)
     assert splits.test is not None
     clean = chosen(splits.test, options.samples)
-    corrupted, label = _corrupted(splits, clean, opened.config, options)
+    corrupted, label = corrupted_samples(splits, clean, opened.config, options)
     return measure_robustness(
         opened.network,
         clean,
@@ -94,10 +96,21 @@ def chosen(test: Samples, count: int | None) -> Samples:
     return test.take(stratified(test.labels, count, _SEED))
 
 
-def _corrupted(
+def corrupted_samples(
     splits: Splits, clean: Samples, config: DataConfig, options: EvaluationOptions
 ) -> tuple[Iterable[CorruptedSet], str]:
-    """The corrupted samples, and whose corruptions these are."""
+    """The corrupted samples, and whose corruptions these are.
+
+    Args:
+        splits: the data set.
+        clean: samples of its test split; of images, which are corrupted anew with
+            ``options.drawn``, those of any split.
+        config: of the data set.
+        options: which corruptions.
+
+    Raises:
+        UserError: there is no such corruption, or the corruption library is not installed.
+    """
     from latsearch.data import corruptions
     from latsearch.data.events.corrupted import EVENT_CONSTANTS, corrupted_recordings
     from latsearch.data.events.corruptions import EVENT_CORRUPTIONS
@@ -114,9 +127,10 @@ def _corrupted(
         wanted = tuple(options.names) or known
         return corrupted_recordings(splits, clean, wanted, options.progress), EVENT_CONSTANTS
     names = tuple(options.names) or corruptions.CORRUPTIONS
+    severities = tuple(options.severities) or corruptions.SEVERITIES
     folder = None if options.drawn else corruptions.published_folder(config.name, config.root)
     if folder is not None:
-        sets = corruptions.published_sets(folder, clean, names, progress=options.progress)
+        sets = corruptions.published_sets(folder, clean, names, severities, options.progress)
         return sets, f"{folder.name} as published"
-    drawn = corruptions.corrupted_sets(clean, names, progress=options.progress)
+    drawn = corruptions.corrupted_sets(clean, names, severities, options.progress)
     return drawn, corruptions.IMAGENET_C

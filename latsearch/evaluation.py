@@ -60,9 +60,15 @@ class Measurement:
     activity: Mapping[str, float] = field(default_factory=dict)
 
     def curve(
-        self, labels: NDArray[np.int64], bin_ends: NDArray[np.float32] | None = None
+        self,
+        labels: NDArray[np.int64],
+        bin_ends: NDArray[np.float32] | None = None,
+        thresholds: Sequence[float] | None = None,
     ) -> DecisionCurve:
-        """The decision curve for the labels ``[N]``, and the bins' ends ``[N, T]`` of events."""
+        """The decision curve for the labels ``[N]``, and the bins' ends ``[N, T]`` of events.
+
+        It has a row for each of the thresholds, where they are given.
+        """
         curve = decision_curve(
             self.potentials,
             labels,
@@ -71,6 +77,7 @@ class Measurement:
             minimum_threshold=MINIMUM_THRESHOLD,
             rule=self.rule,
             delay=self.delay,
+            thresholds=thresholds,
         )
         return replace(curve, traits={"firing_rate": self.energy.firing_rate, **self.activity})
 

@@ -92,15 +92,15 @@ def _draw_pair(axes: Axes, data: FrontData, x: str, y: str) -> None:
     axes.set_ylabel(axis_title(y, data))
     if OBJECTIVES[x].log:
         axes.set_xscale("log")
-        _label_plainly(axes.xaxis)
+        label_plainly(axes.xaxis)
     if OBJECTIVES[y].log:
         axes.set_yscale("log")
-        _label_plainly(axes.yaxis)
+        label_plainly(axes.yaxis)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label_plainly(axis: Axis) -> None:
+def label_plainly(axis: Axis) -> None:
     """Label a logarithmic axis with 1, 2, 5, 10, … instead of powers."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

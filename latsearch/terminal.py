@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -86,11 +87,19 @@ class _Progress:
 
 
 class LiveView:
-    """The running search on a terminal, redrawn in place."""
+    """The running search on a terminal, redrawn in place, below what it is a part of."""
 
-    def __init__(self, study: Study, search: Search, workers: int, console: Console):
+    def __init__(
+        self,
+        study: Study,
+        search: Search,
+        workers: int,
+        console: Console,
+        above: Sequence[RenderableType] = (),
+    ):
         self._progress = _Progress(study, search, workers)
         self._console = console
+        self._above = above
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=2, transient=True
         )
@@ -115,7 +124,7 @@ class LiveView:
 
     def _render(self) -> RenderableType:
         progress = self._progress
-        parts: list[RenderableType] = [self._bar(), self._running()]
+        parts: list[RenderableType] = [*self._above, self._bar(), self._running()]
         if progress.front:
             parts += [
                 Text(),

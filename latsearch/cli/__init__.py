@@ -19,6 +19,7 @@ from latsearch.cli import (
     evaluation,
     export,
     importance,
+    pipeline,
     results,
     search,
 )
@@ -44,6 +45,7 @@ _COMMANDS = (
     card.card,
     export.export,
     datasets.datasets,
+    pipeline.pipeline,
     environment.doctor,
     cluster.submit,
     cluster.jobs,

@@ -108,19 +108,27 @@ def _run(file: str, options: RunOptions) -> None:
 @click.command()
 @FILE
 def validate(file: str) -> None:
-    """Check FILE and show the study it resolves to."""
+    """Check FILE, a search space or a pipeline, and show the study it resolves to."""
     from latsearch.config import describe, load_study
-    from latsearch.spaces import find_space
+    from latsearch.config.pipeline import is_pipeline, load_pipeline
+    from latsearch.spaces import find_space, pipeline_studies
 
-    print_lines(describe(load_study(find_space(file))))
+    path = find_space(file)
+    if not is_pipeline(path):
+        print_lines(describe(load_study(path)))
+        return
+    for study in pipeline_studies(load_pipeline(path), path.parent):
+        print_lines(describe(study))
 
 
 @click.command()
-def schema() -> None:
+@click.option("--pipeline", is_flag=True, help="Of pipeline files instead.")
+def schema(pipeline: bool) -> None:
     """Print the JSON schema of search-space files, for completion in editors."""
     from latsearch.config import json_schema
+    from latsearch.config.pipeline import pipeline_schema
 
-    click.echo(json.dumps(json_schema(), indent=1))
+    click.echo(json.dumps(pipeline_schema() if pipeline else json_schema(), indent=1))
 
 
 @click.command()

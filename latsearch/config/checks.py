@@ -77,7 +77,7 @@ def _when_fault(
     if other not in annotations:
         return f"{shown(other)} is not a field of the study{meant(other, annotations)}"
     for value in wanted if isinstance(wanted, list) else [wanted]:
-        if not _possible(value, annotations[other]):
+        if not possible(value, annotations[other]):
             return f"{shown(value)} is no value that {other} can have"
     parameter = next((p for p in space.parameters if p.name == other), None)
     if parameter is not None and parameter.continuous:
@@ -92,7 +92,8 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{by_end[near[0]]}`?" if near else ""
 
 
-def _possible(value: Value, annotation: Any) -> bool:
+def possible(value: Value, annotation: Any) -> bool:
+    """Whether a field of this type can have the value."""
     try:
         TypeAdapter(
             annotation, config=ConfigDict(strict=True, allow_inf_nan=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,6 +26,15 @@ def load_study(file: str | Path) -> StudyConfig:
     Raises:
         ConfigError: with every fault of the file.
     """
+    return parse_study(read_text(file), str(file))
+
+
+def read_text(file: str | Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        ConfigError: there is none.
+    """
     try:
         with Path(file).open("rb") as stream:
             raw = stream.read(_LARGEST_FILE + 1)
@@ -35,10 +45,9 @@ def load_study(file: str | Path) -> StudyConfig:
     if len(raw) > _LARGEST_FILE:
         raise ConfigError([Fault(str(file), "", "is larger than 1 MB, so no search space")])
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError([Fault(str(file), "", "is not a text file in UTF-8")]) from None
-    return parse_study(text, str(file))
 
 
 def parse_study(text: str, file: str = "<study>") -> StudyConfig:
@@ -51,21 +60,33 @@ def parse_study(text: str, file: str = "<study>") -> StudyConfig:
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
         raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    study, found = checked_study(data, contradictions=not faults)
+    faults += [located(file, path, message, lines) for path, message in found]
+    if faults or study is None:
+        raise ConfigError(first_of_each_path(faults))
+    return study
+
+
+def checked_study(
+    data: Mapping[str, Any], *, contradictions: bool = True
+) -> tuple[StudyConfig | None, list[tuple[str, str]]]:
+    """The study of a raw mapping, None where it is none; and its faults as (path, message).
+
+    Args:
+        data: what the YAML holds.
+        contradictions: look for those too; what a YAML's own faults left out may be what one is
+            about.
+    """
     try:
         # Through JSON: strict about types there, yet lists may become tuples.
         raw = with_event_encoder(with_preset(data))
         study = StudyConfig.model_validate_json(json.dumps(raw))
-        # What the YAML's own faults left out may be what a contradiction is about.
-        found = [] if faults else list(study.faults())
+        return study, list(study.faults()) if contradictions else []
     except ValidationError as error:
-        found = [explain(details) for details in error.errors()]
-    faults += [_located(file, path, message, lines) for path, message in found]
-    if faults:
-        raise ConfigError(_first_of_each_path(faults))
-    return study
+        return None, [explain(details) for details in error.errors()]
 
 
-def _located(file: str, path: str, message: str, lines: Lines) -> Fault:
+def located(file: str, path: str, message: str, lines: Lines) -> Fault:
     """The fault with the line of its field, or of the nearest one around it."""
     line = 0
     for known, number in lines.items():
@@ -75,7 +96,7 @@ def _located(file: str, path: str, message: str, lines: Lines) -> Fault:
     return Fault(file, path, message + (f" (line {line})" if line else ""))
 
 
-def _first_of_each_path(faults: Iterable[Fault]) -> list[Fault]:
+def first_of_each_path(faults: Iterable[Fault]) -> list[Fault]:
     """One fault a path: what is reported of it later follows from the first."""
     seen: dict[str, Fault] = {}
     for fault in faults:

@@ -14,15 +14,15 @@ def json_schema() -> dict[str, Any]:
     lies below ``high``, is left to `load_study`.
     """
     schema = StudyConfig.model_json_schema()
-    _shorten(schema)
+    shorten(schema)
     return schema
 
 
-def _shorten(node: Any) -> None:
+def shorten(node: Any) -> None:
     """Drop the titles that only repeat a field's name, and the defaults of whole sections."""
     if isinstance(node, list):
         for item in node:
-            _shorten(item)
+            shorten(item)
     if not isinstance(node, dict):
         return
     for field in node.get("properties", {}).values():
@@ -30,4 +30,4 @@ def _shorten(node: Any) -> None:
         if isinstance(field.get("default"), dict):
             del field["default"]
     for value in node.values():
-        _shorten(value)
+        shorten(value)

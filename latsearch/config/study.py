@@ -102,7 +102,12 @@ def study_name(name: str) -> str:
     return name
 
 
-def _version(raw: Any) -> Any:
+def version_1(raw: Any) -> Any:
+    """Check a format's version.
+
+    Raises:
+        ValueError: it is not known.
+    """
     if type(raw) is not int or raw != 1:
         raise ValueError(f"{shown(raw)} is not a known version of this format; write 1")
     return raw
@@ -422,7 +427,7 @@ class StudyConfig(Model):
         json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"},
     )
 
-    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(version_1)] = Field(
         description="version of this file's format"
     )
     study: Annotated[str, AfterValidator(study_name)] = Field(

@@ -34,17 +34,17 @@ _RULES = {
 }
 
 
-def explain(details: Mapping[str, Any]) -> tuple[str, str]:
-    """Dotted path and message of one of pydantic's errors."""
+def explain(details: Mapping[str, Any], root: type[BaseModel] = StudyConfig) -> tuple[str, str]:
+    """Dotted path and message of one of pydantic's errors about a model, the root."""
     location = details["loc"]
     keys = [str(part) for part in location if part not in _MARKS]
-    return ".".join(keys), _message(details, keys) + _search_hint(details)
+    return ".".join(keys), _message(details, keys, root) + _search_hint(details)
 
 
-def _message(details: Mapping[str, Any], keys: list[str]) -> str:
+def _message(details: Mapping[str, Any], keys: list[str], root: type[BaseModel]) -> str:
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key{nearest(keys[-1], _known_keys(details['loc'][:-1]))}"
+        return f"unknown key{nearest(keys[-1], _known_keys(details['loc'][:-1], root))}"
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
@@ -74,22 +74,27 @@ def _search_hint(details: Mapping[str, Any]) -> str:
     return "; to search several values, write {choices: […]}" if several else ""
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
+def _known_keys(location: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     """Keys of the model at a location of pydantic's errors."""
-    models: list[type[BaseModel]] = [StudyConfig]
+    models: list[type[BaseModel]] = [root]
     for part in location:
         if part == RANGE:
             models = [model for model in models if issubclass(model, Range)]
         elif part == CHOICES:
             models = [model for model in models if issubclass(model, Choices)]
-        elif any(part in model.model_fields for model in models):
+        elif any(part in _keys(model) for model in models):
             models = [
                 found
                 for model in models
-                if part in model.model_fields
-                for found in _models_in(model.model_fields[part].annotation)
+                if part in _keys(model)
+                for found in _models_in(_keys(model)[part])
             ]
-    return sorted({key for model in models for key in model.model_fields})
+    return sorted({key for model in models for key in _keys(model)})
+
+
+def _keys(model: type[BaseModel]) -> dict[Any, Any]:
+    """A model's keys as the YAML has them, with their types."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

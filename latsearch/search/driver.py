@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -81,6 +81,40 @@ class TrialEnded:
 
 Event = TrialStarted | TrialReported | TrialEnded
 Observer = Callable[[Event], None]
+
+
+class Trainings(Protocol):
+    """Trainings to carry out: asked for and told of by an executor; `Search` is one kind."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all have ended."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to start now (a running one may still crash)."""
+        ...
+
+    def ask(self) -> Assignment:
+        """The next training."""
+        ...
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Take a report of an epoch; whether the training goes on."""
+        ...
+
+    def complete(self, number: int) -> None:
+        """Take the end of a training that reached its full budget."""
+        ...
+
+    def fail(self, number: int, reason: str, trace: str | None = None) -> None:
+        """Take a failure that a second attempt would repeat."""
+        ...
+
+    def crash(self, number: int, reason: str, *, lost: bool = False) -> None:
+        """Take the death of a training's worker."""
+        ...
 
 
 class Search:

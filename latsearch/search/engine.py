@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 from latsearch.data import Splits
 from latsearch.errors import LatsearchError
 from latsearch.objectives import EpochReport
-from latsearch.search.driver import Assignment, Search
+from latsearch.search.driver import Assignment, Trainings
 from latsearch.search.probe import check_answers, check_here, look_around
 from latsearch.search.worker import (
     Failure,
@@ -43,7 +43,7 @@ _NODE = "node"
 
 
 def run_on_ray(
-    search: Search,
+    search: Trainings,
     splits: Splits,
     settings: WorkerSettings,
     resources: Resources,
@@ -136,7 +136,7 @@ class _Bridge:
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its tuner at the start, to restore what we never restore
 
-    def __init__(self, search: Search, room: Room, deadline: float | None):
+    def __init__(self, search: Trainings, room: Room, deadline: float | None):
         self._search = search
         self._room = room
         self._deadline = deadline

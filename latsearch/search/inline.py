@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from latsearch.data import Splits
-from latsearch.search.driver import Search
+from latsearch.search.driver import Trainings
 from latsearch.search.worker import Failure, Work, WorkerSettings
 
 
 def run_inline(
-    search: Search, splits: Splits, settings: WorkerSettings, deadline: float | None
+    search: Trainings, splits: Splits, settings: WorkerSettings, deadline: float | None
 ) -> None:
     """Run the search until it is done or the deadline (`time.monotonic`) has passed."""
 

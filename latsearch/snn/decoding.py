@@ -83,8 +83,9 @@ def decision_curve(
     minimum_threshold: float | None = None,
     rule: str = FIRST_SPIKE,
     delay: int = 0,
+    thresholds: Sequence[float] | None = None,
 ) -> DecisionCurve:
-    """Figures of a network at every decision threshold that matters.
+    """Figures of a network at every decision threshold that matters, or at given ones.
 
     The rows: one in which everybody decides at t = 1, then thresholds between the samples'
     potentials, spaced evenly in mean decision time, at last the readout at T; 64 at most. The
@@ -99,6 +100,7 @@ def decision_curve(
         minimum_threshold: lowest threshold of a row; 0 where a spike needs a positive potential.
         rule: what must exceed the threshold, a key of `RULES`.
         delay: timesteps by which the hardware delays every decision.
+        thresholds: the rows' thresholds, e.g. those chosen on another split; inf for the readout.
 
     Raises:
         ValueError: the rule is not known, shapes do not match, there are no samples, or
@@ -118,7 +120,8 @@ def decision_curve(
     if times.shape != (samples, timesteps):
         raise ValueError(f"bin_ends must be [{samples}, {timesteps}], got {times.shape}")
     times = times + delay * times[:, :1]  # the first bin is as long as each of them
-    thresholds = [*_place_thresholds(evidence.running_peak, minimum_threshold), math.inf]
+    if thresholds is None:
+        thresholds = [*_place_thresholds(evidence.running_peak, minimum_threshold), math.inf]
     return _measure(evidence, label, cost, times, thresholds, rule)
 
 
@@ -268,7 +271,7 @@ def _measure(
     labels: NDArray[Any],
     energy: NDArray[Any],
     times: NDArray[Any],
-    thresholds: list[float],
+    thresholds: Sequence[float],
     rule: str,
 ) -> DecisionCurve:
     """One row for each threshold; memory for one row at a time."""
