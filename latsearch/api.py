@@ -21,7 +21,9 @@ from latsearch.config import (
     load_study,
     parse_study,
 )
+from latsearch.config.code import allowing_code, refused
 from latsearch.config.study import study_name
+from latsearch.config.trial import CUSTOM
 from latsearch.errors import StudyFailed, UserError
 from latsearch.evaluating import EvaluationOptions as EvaluationOptions
 from latsearch.evaluating import evaluate as evaluate
@@ -122,7 +124,12 @@ class RunOptions:
     progress: Progress | None = None
 
     def applied(self, config: StudyConfig) -> StudyConfig:
-        """The configuration with these changes, checked again."""
+        """The configuration with these changes, checked again.
+
+        Raises:
+            UserError: a change cannot be, or the space has the user's own networks, whose code is
+                not allowed.
+        """
         if self.study is not None:
             try:
                 study_name(self.study)
@@ -134,6 +141,10 @@ class RunOptions:
             value = getattr(self, name)
             section[name] = section[name] if value is None else value
         data["storage"] = environment_url() or config.storage
+        space = config.space
+        if CUSTOM in (space.domain("network.family") or ()) and not self.allow_code:
+            functions = space.domain("network.function") or ()
+            raise UserError(refused("network.function", ", ".join(map(str, functions))))
         return parse_study(json.dumps(data), "options")  # JSON is YAML
 
 
@@ -161,6 +172,16 @@ def run(
     """
     options = options or RunOptions()
     config = options.applied(resolve(source))
+    with allowing_code(options.allow_code):
+        return _run(config, options, watch, warn)
+
+
+def _run(
+    config: StudyConfig,
+    options: RunOptions,
+    watch: Watch | None,
+    warn: Callable[[str], None],
+) -> RunResult:
     if config.storage is not None:
         remember(config.storage)
     if options.address is not None:
@@ -225,7 +246,8 @@ def plan(source: str | Path | StudyConfig, options: RunOptions | None = None) ->
 
     options = options or RunOptions()
     config = options.applied(resolve(source))
-    return planning.plan(config, _splits(config, options), options.workers)
+    with allowing_code(options.allow_code):
+        return planning.plan(config, _splits(config, options), options.workers)
 
 
 def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -> list[str]:
@@ -234,7 +256,8 @@ def smoke(source: str | Path | StudyConfig, options: RunOptions | None = None) -
 
     options = options or RunOptions()
     config = options.applied(resolve(source))
-    return list(planning.smoke(config, _splits(config, options)))
+    with allowing_code(options.allow_code):
+        return list(planning.smoke(config, _splits(config, options)))
 
 
 def status(run: str | Path, runs: Runs = DEFAULT_RUNS) -> StudyStatus:
@@ -345,13 +368,20 @@ def curve(file: str | Path) -> DecisionCurve:
         raise UserError(f"{file}: {error}") from None
 
 
-def publish(run: str | Path, to: str | None = None, runs: Runs = DEFAULT_RUNS) -> PublishReport:
+def publish(
+    run: str | Path,
+    to: str | None = None,
+    runs: Runs = DEFAULT_RUNS,
+    *,
+    allow_code: bool = False,
+) -> PublishReport:
     """Make MLflow's copy of a study complete; where it is, nothing is written.
 
     Args:
         run: folder or name of the study.
         to: MLflow tracking URI; None for the one that the study is configured with.
         runs: folder of all studies.
+        allow_code: the user allows that the code of their own networks is run, for the report.
 
     Raises:
         TrackingError: MLflow cannot be reached, or refused something.
@@ -360,7 +390,8 @@ def publish(run: str | Path, to: str | None = None, runs: Runs = DEFAULT_RUNS) -
 
     study = Study.open(find_study(run, runs))
     default = tracking.default_uri(study.folder.parent)
-    return tracking.publish(study, to or study.config.tracking.uri or default, attach=_attach)
+    with allowing_code(allow_code):
+        return tracking.publish(study, to or study.config.tracking.uri or default, attach=_attach)
 
 
 def report(
@@ -368,6 +399,8 @@ def report(
     out: Path | None = None,
     png: Path | None = None,
     runs: Runs = DEFAULT_RUNS,
+    *,
+    allow_code: bool = False,
 ) -> Path:
     """Write the report of a study, one HTML file that needs no network; where it is.
 
@@ -376,6 +409,7 @@ def report(
         out: where to; None for ``report.html`` in the study's folder.
         png: where to draw the front as well; None for nowhere.
         runs: folder of all studies.
+        allow_code: the user allows that the code of their own networks is run, for their verdicts.
 
     Raises:
         UserError: a file cannot be written.
@@ -388,7 +422,9 @@ def report(
     content = gather(study)
     try:
         aside = out.with_name(f".{out.name}.part")
-        aside.write_text(report_page(content), encoding="utf-8")
+        with allowing_code(allow_code):
+            page = report_page(content)
+        aside.write_text(page, encoding="utf-8")
         aside.replace(out)
         if png is not None:
             write_front_png(front_data(content), png)
@@ -397,11 +433,20 @@ def report(
     return out
 
 
-def load(run: str | Path, trial: int, runs: Runs = DEFAULT_RUNS) -> LoadedNetwork:
+def load(
+    run: str | Path, trial: int, runs: Runs = DEFAULT_RUNS, *, allow_code: bool = False
+) -> LoadedNetwork:
     """The trained network of a trial.
+
+    Args:
+        run: folder or name of the study.
+        trial: the trial's number.
+        runs: folder of all studies.
+        allow_code: the user allows that the code of their own networks is run.
 
     Raises:
         StudyError: there is no such study or trial, or its weights were not kept.
+        UserError: the network is code, which is not allowed or fails.
     """
     from latsearch.evaluation import load_checkpoint
 
@@ -409,7 +454,8 @@ def load(run: str | Path, trial: int, runs: Runs = DEFAULT_RUNS) -> LoadedNetwor
     record = next((r for r in study.trials() if r.number == trial), None)
     if record is None:
         raise UserError(f"{study.folder}: there is no trial {trial}; `latsearch front` lists them")
-    return load_checkpoint(study.checkpoint(record))
+    with allowing_code(allow_code):
+        return load_checkpoint(study.checkpoint(record))
 
 
 def _splits(config: StudyConfig, options: RunOptions) -> Splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +16,12 @@ from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
+from latsearch.snn.custom import CustomNetwork
 from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
 from latsearch.snn.diagnostics import NeuronActivity, blank_firing_rate
-from latsearch.snn.energy import EnergyMeter
+from latsearch.snn.energy import energy_meter
 from latsearch.snn.images import Normalization, as_tensor
-from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.networks import LatencyNetwork, Network, build_any, own
 from latsearch.snn.operations import EnergyReport
 from latsearch.snn.pipeline import delay_of
 from latsearch.snn.runtime import EarlyExit
@@ -33,10 +33,9 @@ MINIMUM_THRESHOLD = 0.0
 _ELEMENTS_A_BATCH = {"cpu": 2**22, "cuda": 2**27}
 
 
-def batch_size(network: LatencyNetwork, device: torch.device) -> int:
+def batch_size(network: Network, device: torch.device) -> int:
     """Samples of an evaluation batch: as many as keep the largest layer's activations moderate."""
-    shapes = [network.encoder.output_shape, *(shape for _, shape in network.hidden_layers())]
-    largest = max(math.prod(shape) for shape in shapes)
+    largest = network.largest_layer()
     elements = _ELEMENTS_A_BATCH.get(device.type, 2**24)
     return max(16, min(4096, elements // (largest * network.timesteps)))
 
@@ -114,7 +113,7 @@ class Measurement:
 
 
 def measure(
-    network: LatencyNetwork,
+    network: Network,
     images: Tensor | SampleStore,
     normalize: Normalization,
     profile: EnergyProfile,
@@ -135,7 +134,7 @@ def measure(
     device = images.device
     try:
         with torch.inference_mode():
-            with EnergyMeter(network, profile) as meter, NeuronActivity(network) as neurons:
+            with energy_meter(network, profile) as meter, NeuronActivity(network) as neurons:
                 potentials = [
                     network(normalize(batch)).cpu()
                     for batch in images.split(batch_size(network, device))
@@ -158,7 +157,7 @@ def measure(
 
 
 def validation_curve(
-    network: LatencyNetwork,
+    network: Network,
     samples: Samples,
     mean: Sequence[float],
     std: Sequence[float],
@@ -187,14 +186,26 @@ class LoadedNetwork:
         network: the network with its weights.
         info: what its checkpoint says of it.
         device: where to compute.
+
+    Attributes:
+        module: the network, whoever wrote it.
     """
 
-    def __init__(self, network: LatencyNetwork, info: CheckpointInfo, device: torch.device | str):
-        self.network = network.to(device).eval()
+    def __init__(self, network: Network, info: CheckpointInfo, device: torch.device | str):
+        self.module = network.to(device).eval()
         self.info = info
         self.device = torch.device(device)
         self._normalize = Normalization(info.mean, info.std, device)
         self._early_exit: EarlyExit | None = None
+
+    @property
+    def network(self) -> LatencyNetwork:
+        """The network, as layers that latsearch knows.
+
+        Raises:
+            UserError: it is the user's own code; `module` has it.
+        """
+        return own(self.module, "this")
 
     def potentials(self, images: NDArray[Any] | Tensor) -> Tensor:
         """Output potentials ``[T, N, K]`` float32, on the CPU.
@@ -204,7 +215,7 @@ class LoadedNetwork:
                 the counts ``[N, T, P, H, W]``.
         """
         with torch.inference_mode():
-            parts = [self.network(self._normalize(batch)).cpu() for batch in self._batches(images)]
+            parts = [self.module(self._normalize(batch)).cpu() for batch in self._batches(images)]
         return torch.cat(parts, dim=1)
 
     def predict(
@@ -225,12 +236,16 @@ class LoadedNetwork:
     def decide(self, images: NDArray[Any] | Tensor, decision_threshold: float) -> Decision:
         """The decisions of `predict` without their energy, in as little time as possible.
 
-        Runs timestep by timestep; no timestep of a sample is computed after its decision.
+        Runs timestep by timestep; no timestep of a sample is computed after its decision. A network
+        of the user's own is computed in full.
 
         Args:
             images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
             decision_threshold: potential above which a class spikes; inf for the readout at T.
         """
+        if isinstance(self.module, CustomNetwork):  # its timesteps cannot be told apart
+            found = self.potentials(images)
+            return decide(found, decision_threshold, self.module.config.decision)
         if self._early_exit is None:
             self._early_exit = EarlyExit(self.network)
         parts = [
@@ -243,7 +258,7 @@ class LoadedNetwork:
         self, images: NDArray[Any] | Tensor, profile: EnergyProfile = DEFAULT_PROFILE
     ) -> Measurement:
         """Potentials and energy of the images."""
-        return measure(self.network, self._on_device(images), self._normalize, profile)
+        return measure(self.module, self._on_device(images), self._normalize, profile)
 
     def curve(self, samples: Samples, profile: EnergyProfile = DEFAULT_PROFILE) -> DecisionCurve:
         """The decision curve on samples."""
@@ -261,7 +276,7 @@ class LoadedNetwork:
         return tensor.to(self.device)
 
     def _batches(self, images: NDArray[Any] | Tensor) -> Iterator[Tensor]:
-        yield from torch.split(self._on_device(images), batch_size(self.network, self.device))
+        yield from torch.split(self._on_device(images), batch_size(self.module, self.device))
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> LoadedNetwork:
@@ -271,7 +286,8 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> LoadedN
         CheckpointError: a file is missing, damaged or not ours; the message names it.
     """
     info = read_info(folder)
-    network = build_network(info.trial.network, info.input_shape, info.classes, meta=True)
-    network = network.to_empty(device="cpu")
+    network = build_any(info.trial.network, info.input_shape, info.classes, meta=True)
+    if not isinstance(network, CustomNetwork):
+        network = network.to_empty(device="cpu")
     load_weights(network, folder)
     return LoadedNetwork(network, info, device)

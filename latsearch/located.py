@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from latsearch.config import PROFILES, DataConfig, StudyConfig
+from latsearch.config.code import allowing_code
 from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.catalogue import DATASETS
 from latsearch.errors import DataError, UserError
@@ -293,7 +294,8 @@ def open_model(
     from latsearch.data import load
 
     found = locate(model, runs)
-    network = found.load()
+    with allowing_code(allow_code):
+        network = found.load()
     config = found.data(network.info.dataset)
     if root is not None:
         config = config.model_copy(update={"root": root})

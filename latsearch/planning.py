@@ -15,6 +15,7 @@ from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
 from latsearch.search.results import knee_row
 from latsearch.search.worker import device_for, limit_threads
+from latsearch.snn.custom import CustomNetwork
 from latsearch.training import Trainer
 
 _DRAWS = 5  # trials tried for an estimate
@@ -78,6 +79,9 @@ def smoke(config: StudyConfig, splits: Splits) -> Iterator[str]:
         f"network: {trial.network.family}, T = {trial.network.timesteps}, "
         f"{trainer.network.parameter_count():,} parameters"
     )
+    if isinstance(trainer.network, CustomNetwork) and trainer.network.uncounted:
+        parts = ", ".join(trainer.network.uncounted)
+        yield f"energy: not counted, since {parts} cannot be"
     yield f"one batch: loss {report.metrics['train_loss']:.3f} in {report.seconds:.2f} s"
     yield (
         f"one validation batch: accuracy {curve.accuracy[row]:.1%} (not trained yet) at "

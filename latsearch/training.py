@@ -32,6 +32,7 @@ from latsearch.snn.diagnostics import GradientNorms
 from latsearch.snn.frames import augment_frames
 from latsearch.snn.images import Normalization, as_tensor, augment
 from latsearch.snn.losses import LossRule, decision_loss
+from latsearch.snn.networks import own
 from latsearch.snn.optimization import (
     SpikeRate,
     autocast_type,
@@ -169,7 +170,8 @@ class Trainer:
     def _start_as_relu_network(self) -> None:
         """Train an ordinary network of the same shape, and take over its weights."""
         network, train = self.trial.network, self.trial.train
-        still = self.network.encoder.still
+        spiking = own(self.network, "train.relu_epochs")
+        still = spiking.encoder.still
         ordinary = TrialConfig(
             network=dataclasses.replace(
                 network, neuron="relu", norm="pooled", encoder="analog" if still else "frames"
@@ -182,7 +184,7 @@ class Trainer:
         while twin.epoch < ordinary.train.epochs:
             twin._train(twin._batches())
             twin.epoch += 1
-        transfer_weights(twin.network, self.network)
+        transfer_weights(own(twin.network, "train.relu_epochs"), spiking)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, normalised images and labels of the next epoch's training steps."""

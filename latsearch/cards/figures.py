@@ -133,7 +133,7 @@ def measure_seed(
         samples: what to measure it on.
         decision_threshold: potential above which a class spikes; inf for the readout at T.
     """
-    timesteps = network.network.timesteps
+    timesteps = network.module.timesteps
     energy: dict[str, NDArray[np.float64]] = {}
     for pooled in (False, True):  # the two ways to count; prices do not change what was counted
         profiles = [profile for profile in PROFILES.values() if profile.pooled_mac is pooled]

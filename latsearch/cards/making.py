@@ -51,9 +51,11 @@ def make_card(
         protocol: further sentences on how it was chosen and measured.
         created: a date to print; None for none.
     """
+    from latsearch.snn.custom import CustomNetwork
     from latsearch.snn.energy import counted, priced
 
-    info, net = network.info, network.network
+    info, net = network.info, network.module
+    own_code = isinstance(net, CustomNetwork)
     return ModelCard(
         name=name,
         input_shape=info.input_shape,
@@ -70,7 +72,7 @@ def make_card(
         seeds=tuple(seeds),
         energy_profile=energy_profile,
         prices={name: priced(profile) for name, profile in PROFILES.items()},
-        counting={name: counted(profile) for name, profile in PROFILES.items()},
+        counting={n: counted(profile, own_code=own_code) for n, profile in PROFILES.items()},
         robustness=robustness,
         limits=tuple(_limits(network, note, seeds, robustness)),
         reproduction=Reproduction(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latsearch.cli.output import RUN, RUNS, open_console, print_front
+from latsearch.cli.output import ALLOW_CODE, RUN, RUNS, open_console, print_front
 from latsearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -157,11 +157,12 @@ def compare(studies: tuple[str, ...], runs: Runs) -> None:
     help="Where to [default: report.html in the study's folder].",
 )
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the front too.")
-def report(run: str, runs: Runs, out: Path | None, png: Path | None) -> None:
+@ALLOW_CODE
+def report(run: str, runs: Runs, out: Path | None, png: Path | None, allow_code: bool) -> None:
     """Write all about the study RUN into one HTML file that needs no network."""
     from latsearch import api
 
-    written = api.report(run, out, png, runs)
+    written = api.report(run, out, png, runs, allow_code=allow_code)
     click.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
     if png is not None:
         click.echo(png)
@@ -171,11 +172,12 @@ def report(run: str, runs: Runs, out: Path | None, png: Path | None) -> None:
 @RUN
 @RUNS
 @click.option("--to", metavar="URI", help="MLflow tracking URI [default: as the study says].")
-def publish(run: str, runs: Runs, to: str | None) -> None:
+@ALLOW_CODE
+def publish(run: str, runs: Runs, to: str | None, allow_code: bool) -> None:
     """Make MLflow's copy of the study RUN complete; publishing twice changes nothing."""
     from latsearch import api
 
-    report = api.publish(run, to, runs)
+    report = api.publish(run, to, runs, allow_code=allow_code)
     click.echo(
         f"{report.shown_uri} has {report.trials} trials and {report.points} operating points "
         f"of {run} ({report.written} written now)"

@@ -51,7 +51,7 @@ def annotations_of(network: Section, train: Section) -> Mapping[str, Any]:
         f"{prefix}.{name}": annotation
         for prefix, _, config in sections(network, train)
         for name, annotation in get_type_hints(config, include_extras=True).items()
-        if name not in ("stages", "__pydantic_config__")
+        if name not in ("stages", "options", "__pydantic_config__")
     }
 
 

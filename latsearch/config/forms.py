@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,8 +24,9 @@ from pydantic import (
     model_validator,
 )
 
+from latsearch.config.options import OPTION_NAME, option_name
 from latsearch.config.text import plain, shown
-from latsearch.config.trial import NetworkConfig, StageConfig, TrainConfig
+from latsearch.config.trial import NetworkConfig, Options, StageConfig, TrainConfig, Value
 
 # Tags of the three forms of a field; pydantic puts them into error paths, `wording` takes them out.
 VALUE, RANGE, CHOICES = "<value>", "<range>", "<choices>"
@@ -129,9 +131,15 @@ def section_model(config: type, name: str, **replaced: Any) -> type[Section]:
         prefix = name.removesuffix("Space") + column.name.title().replace("_", "")
         columns[column.name] = (
             replaced.get(column.name) or _searchable(annotation, prefix),
-            Field(default=column.default, description=described and described.description),
+            Field(
+                default=_default(column.default), description=described and described.description
+            ),
         )
     return create_model(name, __base__=Section, __doc__=config.__doc__, **columns)
+
+
+def _default(value: Any) -> Any:
+    return dict(value) if isinstance(value, Options) else value  # as the schema shows it
 
 
 def base_type(annotation: Any) -> Any:
@@ -173,6 +181,14 @@ def _searchable(annotation: Any, prefix: str) -> Any:
     return Annotated[Union[tuple(forms)], Discriminator(_form), BeforeValidator(check_keys)]  # noqa: UP007
 
 
+def _option(raw: Any) -> Any:
+    """Refuse what is neither a value nor a search."""
+    _check_keys(raw, numeric=True)
+    if isinstance(raw, list):
+        raise ValueError(f"{shown(raw)} is no value; to search several, write {{choices: […]}}")
+    return raw
+
+
 def _form(raw: Any) -> str:
     """Which of the three forms of a field this is."""
     if isinstance(raw, Choices) or (isinstance(raw, Mapping) and "choices" in raw):
@@ -196,9 +212,27 @@ def _check_keys(raw: Any, numeric: bool) -> None:
 
 
 StageSpace = section_model(StageConfig, "StageSpace")
+OptionRange = create_model("OptionRange", __base__=Range, __doc__="An interval to search.")
+OptionChoices = create_model(
+    "OptionChoices",
+    __base__=Choices,
+    __doc__="A list of values to search.",
+    choices=(tuple[Value, ...], Choices.model_fields["choices"]),
+)
+_Option = Annotated[
+    Annotated[Value, Tag(VALUE)]
+    | Annotated[OptionRange, Tag(RANGE)]
+    | Annotated[OptionChoices, Tag(CHOICES)],
+    Discriminator(_form),
+    BeforeValidator(_option),
+]
+_OptionName = Annotated[
+    str, Field(json_schema_extra={"pattern": OPTION_NAME}), AfterValidator(option_name)
+]
 NetworkSpace = section_model(
     NetworkConfig,
     "NetworkSpace",
+    options=Annotated[dict[_OptionName, _Option], Field(max_length=64)],
     stages=Annotated[tuple[StageSpace, ...], Field(max_length=16)],  # type: ignore[valid-type]
 )
 TrainSpace = section_model(TrainConfig, "TrainSpace")

@@ -27,7 +27,7 @@ def shorten(node: Any) -> None:
         return
     for field in node.get("properties", {}).values():
         field.pop("title", None)
-        if isinstance(field.get("default"), dict):
+        if isinstance(default := field.get("default"), dict) and default:
             del field["default"]
     for value in node.values():
         shorten(value)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_type_hints
 
 from latsearch.config.forms import Choices, Range, Section, base_type
+from latsearch.config.options import OptionsSection, options_config
 from latsearch.config.trial import (
+    CUSTOM,
     AppliesWhere,
     NetworkConfig,
     StageConfig,
     TrainConfig,
     TrialConfig,
 )
-
-Value = int | float | str | bool | None
+from latsearch.config.trial import Value as Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Space:
         for prefix, section, config in sections(network, train):
             for column in fields(config):
                 name, value = f"{prefix}.{column.name}", getattr(section, column.name)
-                if column.name == "stages":
+                if column.name in ("stages", "options"):
                     continue
                 if isinstance(value, Range | Choices):
                     conditions = _conditions(prefix, config, column.name, value, stages)
@@ -133,11 +134,13 @@ class Space:
         for parameter in self.parameters:
             full[parameter.name] = values.get(parameter.name, parameter.default)
         depth = full["network.depth"]
+        custom = full["network.family"] == CUSTOM
         used = self.stages if depth is None else min(int(depth), self.stages)
         return TrialConfig.from_json(
             {
                 "network": {
                     **_section(full, "network"),
+                    "options": _section(full, "network.options") if custom else {},
                     "stages": tuple(_section(full, f"network.stages.{i}") for i in range(used)),
                 },
                 "train": _section(full, "train"),
@@ -171,9 +174,13 @@ class Space:
         return next(p.high for p in self.parameters if p.name == name and p.high is not None)
 
 
-def sections(network: Section, train: Section) -> Iterator[tuple[str, Section, type]]:
-    """Dotted name, model and dataclass of each section, every stage by itself."""
+def sections(
+    network: Section, train: Section
+) -> Iterator[tuple[str, Section | OptionsSection, type]]:
+    """Dotted name, model and dataclass of each section, every stage and the options by itself."""
     yield "network", network, NetworkConfig
+    options = OptionsSection(getattr(network, "options", {}))
+    yield "network.options", options, options_config(options)
     for index, stage in enumerate(getattr(network, "stages", ())):
         yield f"network.stages.{index}", stage, StageConfig
     yield "train", train, TrainConfig
@@ -188,6 +195,8 @@ def applies_where(prefix: str, config: type, field: str, stages: int) -> list[Co
         if isinstance(marker, AppliesWhere)
         for other, values in marker.conditions.items()
     ]
+    if prefix == "network.options":
+        found.append(Condition("network.family", (CUSTOM,)))
     if config is StageConfig:
         index = int(prefix.rsplit(".", 1)[1])
         found.append(Condition("network.family", ("stages",)))

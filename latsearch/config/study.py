@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from latsearch.config.checks import annotations_of, space_faults
+from latsearch.config.code import function_name
+from latsearch.config.custom import custom_faults
 from latsearch.config.energy import DEFAULT_PROFILE, PROFILES
 from latsearch.config.enqueue import enqueue_faults
 from latsearch.config.events import EVENT_DATASETS, EVENT_ENCODER, EventsConfig
@@ -142,13 +144,6 @@ def _channels(count: int) -> int:
     return count
 
 
-def _function(name: str) -> str:
-    module, _, function = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), function)):
-        raise ValueError(f"{shown(name)} is no function: write it like my_module:my_function")
-    return name
-
-
 def _listed(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
@@ -234,7 +229,7 @@ class DataConfig(Model):
         description="image-folder: whether unreadable files and empty class folders are an error, "
         "or are left out and counted; recordings of events: likewise damaged and empty ones",
     )
-    function: Annotated[str, AfterValidator(_function)] | None = Field(
+    function: Annotated[str, AfterValidator(function_name)] | None = Field(
         default=None,
         description="custom: `module:function` that returns the arrays; Python code, which runs "
         "only with --allow-code",
@@ -537,6 +532,7 @@ class StudyConfig(Model):
             yield "network.stages", "the family stages needs at least one stage: {channels: 32}"
         if "stages" not in families and stages:
             yield "network.stages", "is given, but network.family can never be stages"
+        yield from custom_faults(self.preset, self.space)
         yield from preset_faults(self.preset, self.space)
         yield from target_faults(self.space)
         yield from space_faults(self.network, self.train, self.space)

@@ -15,6 +15,7 @@ from latsearch.config.text import either
 
 # field → value that NIR cannot say → what to use in its place
 NIR_REFUSES: Mapping[str, Mapping[Value, str]] = {
+    "family": {"custom": "one of latsearch's families"},
     "neuron": {"relu": "if or lif", "sign": "if or lif"},
     "encoder": {"analog": "latency, rate or direct"},
     "spiking": {"strict": "relaxed"},

@@ -11,10 +11,27 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticKnownError
 
-Family = Literal["mlp", "lenet", "vgg11", "vgg16", "resnet18", "resnet19", "sew_resnet18", "stages"]
+from latsearch.config.code import function_name
+
+Value = int | float | str | bool | None
+
+Family = Literal[
+    "mlp",
+    "lenet",
+    "vgg11",
+    "vgg16",
+    "resnet18",
+    "resnet19",
+    "sew_resnet18",
+    "stages",
+    "custom",
+]
+CUSTOM = "custom"
+"""The family of networks that are the user's own code."""
+
 Downsampling = Literal["max", "sum", "stride", "none"]
 
 
@@ -41,6 +58,14 @@ def _doc(text: str, **bounds: Any) -> Any:
     return Field(description=text, **bounds)
 
 
+class Options(dict[str, Value]):
+    """What a network of the user's own is told beside the other fields; not to be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+_CUSTOM_ONLY = AppliesWhere(family=(CUSTOM,))
 _STAGES_ONLY = AppliesWhere(family=("stages",))
 _SPIKING_ONLY = AppliesWhere(neuron=("if", "lif"))
 
@@ -76,7 +101,21 @@ class NetworkConfig:
 
     __pydantic_config__ = _CHECKED
 
-    family: Annotated[Family, _doc("architecture family")] = "lenet"
+    family: Annotated[
+        Family, _doc("architecture family; custom: the user's own code, see `function`")
+    ] = "lenet"
+    function: Annotated[
+        Annotated[str, AfterValidator(function_name)] | None,
+        _doc(
+            "custom: `module:function` that makes the network; Python code, which runs only with "
+            "--allow-code"
+        ),
+        _CUSTOM_ONLY,
+    ] = None
+    options: Annotated[
+        Annotated[dict[str, Value], AfterValidator(Options)],
+        _doc("custom: what the function finds in `config.options`, each fixed or searched"),
+    ] = Options()  # noqa: RUF009  (nobody changes it)
     target: Annotated[
         Literal["any", "nir"],
         _doc("what the network is for; nir: nothing that NIR cannot say, checked before training"),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latsearch.config import DataConfig
+from latsearch.config.code import find_function, reason, refused
 from latsearch.data.known import LoadOptions
 from latsearch.data.locating import expanded
 from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
-from latsearch.errors import DataError
+from latsearch.errors import DataError, UserError
 
 _NAMES = ("x", "y", "x_test", "y_test")
 _BLOCK = 4096
@@ -55,9 +53,7 @@ def open_custom(config: DataConfig, options: LoadOptions) -> Source:
     where = config.function
     assert where is not None
     if not options.allow_code:
-        raise DataError(
-            f"data.function is Python code ({where}); if you trust it, allow it with --allow-code"
-        )
+        raise DataError(refused("data.function", where))
     arrays = _call(where, config.root)
     parts = list(_parts(arrays, where))
     seen = hashlib.sha256()
@@ -72,34 +68,20 @@ def open_custom(config: DataConfig, options: LoadOptions) -> Source:
 
 
 def _call(where: str, root: str | None) -> Mapping[str, Any]:
-    """What the function ``module:function`` returns; the working folder's modules are found too."""
-    module, _, name = where.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    """What the function ``module:function`` returns."""
     try:
-        function = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"data.function = {where}: {error}; start from the folder that holds the module, or "
-            "install it"
-        ) from error
-    except AttributeError:
-        raise DataError(f"data.function = {where}: {module} has no {name}") from None
-    except Exception as error:  # the user's module may raise anything
-        raise DataError(f"data.function = {where}: {_reason(error)}") from error
+        function = find_function("data.function", where)
+    except UserError as error:
+        raise DataError(str(error)) from error
     try:
         found = function(root)
-    except Exception as error:
-        raise DataError(f"data.function = {where} failed: {_reason(error)}") from error
+    except Exception as error:  # the user's code may raise anything
+        raise DataError(f"data.function = {where} failed: {reason(error)}") from error
     if not isinstance(found, Mapping):
         raise DataError(
             f"{where} returned {type(found).__name__}, not a mapping of {', '.join(_NAMES)}"
         )
     return found
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")
 
 
 def _read(file: Path) -> dict[str, NDArray[Any]]:

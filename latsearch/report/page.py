@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from latsearch import __version__
 from latsearch.config import PROFILES
+from latsearch.config.trial import CUSTOM
 from latsearch.objectives import OperatingPoint
 from latsearch.plots import FrontData
 from latsearch.report.chart import Chart
@@ -230,7 +231,8 @@ def _row(point: OperatingPoint, content: Content) -> list[Cell]:
 def _conventions(content: Content) -> str:
     from latsearch.snn.energy import conventions  # torch takes seconds to import
 
-    return conventions(PROFILES[content.config.energy.profile])
+    own_code = CUSTOM in (content.config.space.domain("network.family") or ())
+    return conventions(PROFILES[content.config.energy.profile], own_code=own_code)
 
 
 def _priced(content: Content) -> list[tuple[OperatingPoint, Mapping[str, float | None]]]:

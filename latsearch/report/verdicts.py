@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import PROFILES
 from latsearch.config.energy import EnergyProfile
+from latsearch.config.trial import CUSTOM
 from latsearch.data.catalogue import DATASETS
 from latsearch.objectives import OperatingPoint
 from latsearch.quantised import quantised_rival
@@ -17,7 +18,7 @@ from latsearch.report.words import figure
 from latsearch.search.trials import TrialRecord
 
 if TYPE_CHECKING:
-    from latsearch.snn.networks import LatencyNetwork
+    from latsearch.snn.networks import Network
 
 YES, NO, OPEN = "yes", "no", "cannot be told"
 _ONE_TIMESTEP = 0.95  # from this share on at one timestep, decision times adapt to nothing
@@ -111,7 +112,7 @@ def _cheaper_than_ordinary_networks(content: Content) -> Iterator[Verdict]:
     for name, kind in rivals.items():
         question = f"Does it take less energy than an ordinary network of its shape {kind}?"
         if network is None:
-            yield Verdict(question, OPEN, "The shape of the samples is not known any more.")
+            yield Verdict(question, OPEN, _unknown(content, point))
         elif measured.host_mac:
             words = f"{measured.name} has no price of the multiply-accumulates of such a network."
             yield Verdict(question, OPEN, words)
@@ -120,7 +121,7 @@ def _cheaper_than_ordinary_networks(content: Content) -> Iterator[Verdict]:
 
 
 def _cheaper_than(
-    network: LatencyNetwork, point: OperatingPoint, question: str, profile: EnergyProfile
+    network: Network, point: OperatingPoint, question: str, profile: EnergyProfile
 ) -> Verdict:
     from latsearch.snn.energy import ordinary_energy  # torch takes seconds to import
 
@@ -149,23 +150,45 @@ def _cheaper_than_few_bits(content: Content) -> Verdict:
     return Verdict(question, answer, words)
 
 
-def _network(content: Content, record: TrialRecord) -> LatencyNetwork | None:
-    """The trial's network without memory for its weights; None where its input is not known."""
-    from latsearch.snn.networks import build_network
+def _network(content: Content, record: TrialRecord) -> Network | None:
+    """The trial's network without memory for its weights.
+
+    None where its input is not known, or where it is the user's own code that may not run, does
+    not run any more, or cannot be counted.
+    """
+    from latsearch.errors import UserError
+    from latsearch.snn.custom import CustomNetwork
+    from latsearch.snn.networks import build_any
 
     info = DATASETS[content.config.data.name].info
     if info.shape is None or info.classes is None:
         return None
     config = content.config.space.trial(record.values).network
-    return build_network(config, info.shape, info.classes, meta=True)
+    try:
+        network = build_any(config, info.shape, info.classes, meta=True)
+    except UserError:
+        if config.family == CUSTOM:
+            return None
+        raise
+    return None if isinstance(network, CustomNetwork) and network.uncounted else network
 
 
-def _macs(network: LatencyNetwork, *, stem: bool = True) -> float:
+def _unknown(content: Content, point: OperatingPoint) -> str:
+    """Why there is no network to compare with."""
+    config = content.config.space.trial(content.record(point.trial).values).network
+    if config.family == CUSTOM:
+        return (
+            "The network is the user's own code. This report did not run it, or could not count "
+            "its operations: latsearch report --allow-code."
+        )
+    return "The shape of the samples is not known any more."
+
+
+def _macs(network: Network, *, stem: bool = True) -> float:
     """Multiply-accumulates of an ordinary network with the same layers, with its stem or not."""
-    from latsearch.snn.energy import dense_fan_out, synapses_of
+    from latsearch.snn.energy import ordinary_macs
 
-    first = dense_fan_out(network.encoder.conv, network.input_shape) if stem else 0.0
-    return first + sum(dense_fan_out(x.synapse, x.synapse_shape) for x in synapses_of(network))
+    return ordinary_macs(network, stem=stem)
 
 
 def _timesteps(point: OperatingPoint, content: Content) -> int:

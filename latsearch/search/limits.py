@@ -55,9 +55,9 @@ class Limits:
         """The network's figures by the names of `BEFORE_TRAINING`."""
         # torch takes seconds to import: only a study with such a constraint waits for it
         from latsearch.snn.energy import dense_energy, dense_operations
-        from latsearch.snn.networks import build_network
+        from latsearch.snn.networks import build_any
 
-        built = build_network(network, self._shape, self._classes, meta=True)
+        built = build_any(network, self._shape, self._classes, meta=True)
         return {
             "parameters": float(built.parameter_count()),
             "macs": sum(dense_operations(built)),

@@ -9,7 +9,7 @@ from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfi
 from latsearch.data import Splits
 from latsearch.errors import LatsearchError, UserError
 from latsearch.snn.energy import dense_energy
-from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.networks import Network, build_any
 from latsearch.snn.pipeline import delay_of
 
 _DRAWS = 16  # of the unordered choices, for each family
@@ -37,17 +37,18 @@ def reference_point(config: StudyConfig, splits: Splits) -> dict[str, float]:
         "accuracy": 1 / splits.classes,
         "robust_accuracy": 1 / splits.classes,
         "latency": latency,
-        "energy": max(dense_energy(network, profile) for network in networks),
     }
+    if {"energy", "macs", "energy_bound"} & {*config.objectives, *config.constraints}:
+        worst["energy"] = max(dense_energy(network, profile) for network in networks)
     return {name: worst[name] for name in config.objectives}
 
 
-def _densest_networks(config: StudyConfig, splits: Splits) -> list[LatencyNetwork]:
+def _densest_networks(config: StudyConfig, splits: Splits) -> list[Network]:
     """Networks of the space, without memory for weights, some of which are the largest."""
     networks, fault = [], None
     for trial in _largest_trials(config.space):
         try:
-            network = build_network(trial.network, splits.input_shape, splits.classes, meta=True)
+            network = build_any(trial.network, splits.input_shape, splits.classes, meta=True)
         except LatsearchError as error:
             fault = error
             continue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from latsearch.config import PROFILES
+from latsearch.config.code import allowing_code, code_allowed
 from latsearch.config.study import RobustnessConfig
 from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
@@ -29,6 +31,7 @@ class WorkerSettings:
         checkpoint_every: epochs between two checkpoints.
         device: where to train, as torch names it.
         robustness: what robust accuracy is measured on; None: it is not measured.
+        code: folder from which the code of the user's networks is imported; None: none may run.
     """
 
     checkpoints: Checkpoints
@@ -36,6 +39,7 @@ class WorkerSettings:
     checkpoint_every: int
     device: str
     robustness: RobustnessConfig | None = None
+    code: str | None = None
 
 
 class Workable(Protocol):
@@ -64,14 +68,17 @@ class Work:
         robust = None
         if settings.robustness is not None:
             robust = corrupted_sample(splits.validation, settings.robustness)
-        self._trainer = Trainer(
-            assignment.trial,
-            splits,
-            seed=assignment.seed,
-            profile=PROFILES[settings.profile],
-            device=settings.device,
-            robust=robust,
-        )
+        if settings.code is not None and settings.code not in sys.path:
+            sys.path.append(settings.code)
+        with allowing_code(settings.code is not None):
+            self._trainer = Trainer(
+                assignment.trial,
+                splits,
+                seed=assignment.seed,
+                profile=PROFILES[settings.profile],
+                device=settings.device,
+                robust=robust,
+            )
         if assignment.checkpoint:
             with settings.checkpoints.reading(assignment.checkpoint) as folder:
                 self._trainer.load(folder)
@@ -137,6 +144,7 @@ def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
         checkpoint_every=config.run.checkpoint_every,
         device=device_for(config.resources.gpus_per_trial),
         robustness=config.robust,
+        code=os.getcwd() if code_allowed() else None,
     )
 
 

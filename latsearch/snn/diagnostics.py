@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from latsearch.snn.hooks import Watching
-from latsearch.snn.layers import Projection
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import Network
 from latsearch.snn.neurons import SpikingNeuron
 
 SATURATED = 0.99  # share of all timesteps and samples from which on a neuron counts as saturated
@@ -27,7 +26,7 @@ class NeuronActivity(Watching):
         network: the network.
     """
 
-    def __init__(self, network: LatencyNetwork):
+    def __init__(self, network: Network):
         self._units = [unit for unit, _ in network.hidden_layers()]
         self._active: dict[nn.Module, Tensor] = {}
         self._seen = 0
@@ -68,7 +67,7 @@ class NeuronActivity(Watching):
         return torch.cat(counts) / self._seen
 
 
-def blank_firing_rate(network: LatencyNetwork, blank: Tensor) -> float:
+def blank_firing_rate(network: Network, blank: Tensor) -> float:
     """Spikes a hidden neuron and timestep on an input without content.
 
     Args:
@@ -91,11 +90,10 @@ class GradientNorms:
             weights are counted among the layers.
     """
 
-    def __init__(self, network: LatencyNetwork):
-        hidden = [x.synapse.weight for x in network.projections() if isinstance(x, Projection)]
-        self._weights = [network.encoder.conv.weight, *hidden, network.output.synapse.weight]
-        layers = [f"layer{index}" for index in range(1, len(hidden) + 1)]
-        self.names = [f"grad_norm_{name}" for name in ("encoder", *layers, "output")]
+    def __init__(self, network: Network):
+        named = network.layer_weights()
+        self._weights = [weight for _, weight in named]
+        self.names = [f"grad_norm_{name}" for name, _ in named]
 
     def read(self) -> Tensor:
         """``[L]``: the norms after a backward pass; zero where a weight has no gradient."""
@@ -103,4 +101,4 @@ class GradientNorms:
             torch.zeros((), device=w.device) if w.grad is None else w.grad.norm().float()
             for w in self._weights
         ]
-        return torch.stack(norms)
+        return torch.stack(norms) if norms else torch.zeros(0)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from latsearch.config.energy import EnergyProfile, LayerMemory
+from latsearch.snn.custom import CUSTOM_CONVENTIONS, CustomMeter, CustomNetwork
+from latsearch.snn.custom import energy as custom
 from latsearch.snn.encoding import Encoder
 from latsearch.snn.hooks import Watching
 from latsearch.snn.layers import Identity, OutputLayer, Projection
 from latsearch.snn.layout import is_channels_last
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import LatencyNetwork, Network
 from latsearch.snn.operations import NJ_PER_PJ, EnergyReport, LayerOperations, NeuronUpdates
 from latsearch.snn.pipeline import Pipeline
 
@@ -67,12 +69,17 @@ def dense_fan_out(synapse: nn.Conv2d | nn.Linear, shape: tuple[int, ...]) -> flo
     return taps * synapse.in_channels * synapse.out_channels
 
 
-def dense_operations(network: LatencyNetwork) -> tuple[float, float]:
+def dense_operations(network: Network) -> tuple[float, float]:
     """Synaptic operations were no input and no weight zero; works on the meta device.
 
     Returns:
         Those of the stem, computed once, and those of all other layers in one timestep.
+
+    Raises:
+        UserError: it is the user's own, and has parts that cannot be counted.
     """
+    if isinstance(network, CustomNetwork):
+        return custom.dense_operations(network)
     stem = dense_fan_out(network.encoder.conv, network.input_shape)
     behind = sum(
         dense_fan_out(layer.synapse, layer.synapse_shape) * layer.largest_input
@@ -83,11 +90,16 @@ def dense_operations(network: LatencyNetwork) -> tuple[float, float]:
     return stem, behind
 
 
-def dense_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
+def dense_energy(network: Network, profile: EnergyProfile) -> float:
     """Upper bound of the energy of an inference in nJ: every input spikes at every timestep.
 
     Works on the meta device.
+
+    Raises:
+        UserError: it is the user's own, and has parts that cannot be counted.
     """
+    if isinstance(network, CustomNetwork):
+        return custom.dense_energy(network, profile)
     stem = dense_fan_out(network.encoder.conv, network.input_shape)
     stem *= profile.prices(layer_memory(network.encoder)).mac
     per_step = 0.0 if network.encoder.still else stem
@@ -105,11 +117,16 @@ def dense_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
     return NJ_PER_PJ * (stem * network.encoder.still + network.timesteps * per_step)
 
 
-def ordinary_energy(network: LatencyNetwork, profile: EnergyProfile) -> float:
+def ordinary_energy(network: Network, profile: EnergyProfile) -> float:
     """Energy in nJ of an ordinary network with the same layers: one MAC for each synapse.
 
     Works on the meta device.
+
+    Raises:
+        UserError: it is the user's own, and has parts that cannot be counted.
     """
+    if isinstance(network, CustomNetwork):
+        return custom.ordinary_energy(network, profile)
     stem = dense_fan_out(network.encoder.conv, network.input_shape)
     energy = stem * profile.prices(layer_memory(network.encoder)).mac
     for layer in synapses_of(network):
@@ -157,9 +174,33 @@ def _pooled_multiplies(layer: _Layer, profile: EnergyProfile) -> bool:
     return profile.pooled_mac and layer.largest_input > 1
 
 
-def conventions(profile: EnergyProfile) -> str:
-    """What is counted and at which prices, to print beside every figure."""
-    return f"{priced(profile)} {counted(profile)}"
+def energy_meter(network: Network, profile: EnergyProfile) -> EnergyMeter | CustomMeter:
+    """What counts a network's operations."""
+    if isinstance(network, CustomNetwork):
+        return CustomMeter(network, profile)
+    return EnergyMeter(network, profile)
+
+
+def ordinary_macs(network: Network, *, stem: bool = True) -> float:
+    """MACs of an ordinary network with the same layers, with its first one or not.
+
+    Works on the meta device.
+    """
+    if isinstance(network, CustomNetwork):
+        layers = network.layers if stem else network.layers[1:]
+        return sum(float(layer.fan_out(dense=True).sum()) for layer in layers)
+    first = dense_fan_out(network.encoder.conv, network.input_shape) if stem else 0.0
+    return first + sum(dense_fan_out(x.synapse, x.synapse_shape) for x in synapses_of(network))
+
+
+def conventions(profile: EnergyProfile, *, own_code: bool = False) -> str:
+    """What is counted and at which prices, to print beside every figure.
+
+    Args:
+        profile: the prices.
+        own_code: whether there are networks that are the user's code.
+    """
+    return f"{priced(profile)} {counted(profile, own_code=own_code)}"
 
 
 def priced(profile: EnergyProfile) -> str:
@@ -171,8 +212,13 @@ def priced(profile: EnergyProfile) -> str:
     )
 
 
-def counted(profile: EnergyProfile) -> str:
-    """What is counted under a profile, in words."""
+def counted(profile: EnergyProfile, *, own_code: bool = False) -> str:
+    """What is counted under a profile, in words.
+
+    Args:
+        profile: the profile.
+        own_code: whether there are networks that are the user's code.
+    """
     pooled = (
         "an input that sums spikes is a MAC a synapse (as NeuroBench counts)"
         if profile.pooled_mac
@@ -184,7 +230,7 @@ def counted(profile: EnergyProfile) -> str:
         if profile.sram
         else "Memory accesses are free. "
     )
-    return (
+    text = (
         f"{memory}Stem of a still image: its MACs once, in full, "
         "whenever it decides; event frames: at every timestep, an AC for a count of one, a MAC for "
         "more. Hidden and output layers: one AC for each spike and each nonzero synapse that it "
@@ -193,6 +239,7 @@ def counted(profile: EnergyProfile) -> str:
         "Neurons: every spiking neuron is updated at every timestep; the latency code's T "
         "comparisons are free. Batch normalisation is folded; max pooling is free."
     )
+    return f"{text} {CUSTOM_CONVENTIONS}" if own_code else text
 
 
 class EnergyMeter(Watching):

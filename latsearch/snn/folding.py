@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from latsearch.snn.encoding import Encoder
 from latsearch.snn.layers import ClassLinear, Projection, TimestepNorm
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import LatencyNetwork, Network, own
 
 
 class Shift(nn.Module):
@@ -47,13 +47,16 @@ def affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return gain, -norm.running_mean * gain
 
 
-def folded(network: LatencyNetwork) -> LatencyNetwork:
+def folded(network: Network) -> LatencyNetwork:
     """A copy in evaluation mode with its normalisations in its synapses, for inference alone.
 
     The output's weights are centred and scaled once. Normalisations of single timesteps stay: their
     gains differ over time, the synapses do not. Potentials differ from the network's by rounding.
+
+    Raises:
+        UserError: the network is the user's own code.
     """
-    twin = copy.deepcopy(network).eval().requires_grad_(False)
+    twin = copy.deepcopy(own(network, "folding")).eval().requires_grad_(False)
     if twin.encoder.folded is not None:
         return twin
     _fold_stem(twin.encoder)

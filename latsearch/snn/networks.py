@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from latsearch.config.trial import NetworkConfig
+from latsearch.config.trial import CUSTOM, NetworkConfig
 from latsearch.errors import UserError
+from latsearch.snn.custom import CustomNetwork, build_custom
 from latsearch.snn.encoding import build_encoder
 from latsearch.snn.families import FAMILIES, Blueprint, Dense, Shape
 from latsearch.snn.layers import Identity, OutputLayer, Projection, build_layer
 from latsearch.snn.neurons import STATELESS, SpikingNeuron
+
+OWN_CODE = (
+    "{} needs layers that latsearch knows, but the network is the user's own code (family custom); "
+    "use one of latsearch's families"
+)
 
 
 class LatencyNetwork(nn.Module):
@@ -116,6 +122,21 @@ class LatencyNetwork(nn.Module):
         has_neurons = self.encoder.neuron is not None
         return self.hidden_neurons() + has_neurons * math.prod(self.encoder.output_shape)
 
+    def largest_layer(self) -> int:
+        """Values of the largest layer of one sample and timestep."""
+        shapes = [self.encoder.output_shape, *(shape for _, shape in self.hidden_layers())]
+        return max(math.prod(shape) for shape in shapes)
+
+    def layer_weights(self) -> list[tuple[str, Tensor]]:
+        """The weights of each layer's synapses, shortcuts among them, by the layer's name."""
+        hidden = [x.synapse.weight for x in self.projections() if isinstance(x, Projection)]
+        named = [(f"layer{index}", weight) for index, weight in enumerate(hidden, start=1)]
+        return [
+            ("encoder", self.encoder.conv.weight),
+            *named,
+            ("output", self.output.synapse.weight),
+        ]
+
     def parameter_count(self) -> int:
         """Number of learned parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -167,10 +188,47 @@ def build_network(
         meta: whether to build it without memory for its weights, for counts and bounds alone.
 
     Raises:
-        UserError: the architecture does not fit the images, or there are not two classes.
+        UserError: the architecture does not fit the images, there are not two classes, or the
+            network is the user's own.
     """
+    if config.family == CUSTOM:
+        raise UserError(OWN_CODE.format("this"))
     if classes < 2:
         raise UserError(f"a network needs two classes at least, got {classes}")
     blueprint = FAMILIES[config.family](config, input_shape)
     with torch.device("meta") if meta else contextlib.nullcontext():
         return LatencyNetwork(config, blueprint, input_shape, classes)
+
+
+Network = LatencyNetwork | CustomNetwork
+"""A network of latsearch's own, or one that is the user's code."""
+
+
+def build_any(
+    config: NetworkConfig, input_shape: tuple[int, int, int], classes: int, *, meta: bool = False
+) -> Network:
+    """As `build_network`, but of the user's own networks as well, which never are without memory.
+
+    Raises:
+        UserError: as in `build_network`; or code is not allowed, or fails.
+    """
+    if config.family != CUSTOM:
+        return build_network(config, input_shape, classes, meta=meta)
+    if classes < 2:
+        raise UserError(f"a network needs two classes at least, got {classes}")
+    return build_custom(config, input_shape, classes)
+
+
+def own(network: Network, purpose: str) -> LatencyNetwork:
+    """The network, which has to be one of latsearch's own.
+
+    Args:
+        network: any network.
+        purpose: what needs it, for the message.
+
+    Raises:
+        UserError: it is the user's code.
+    """
+    if isinstance(network, CustomNetwork):
+        raise UserError(OWN_CODE.format(purpose))
+    return network

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from latsearch.config.trial import NetworkConfig, TrainConfig
 from latsearch.snn.hooks import Watching
 from latsearch.snn.layers import Identity, TimestepNorm
-from latsearch.snn.networks import LatencyNetwork, build_network
+from latsearch.snn.networks import LatencyNetwork, Network, build_any
 from latsearch.snn.neurons import initial_gain
 
 # Neuron updates of a whole training above which compiling the neuron kernels pays: it takes 10 to
@@ -30,11 +30,11 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 
 def seeded_network(
     config: NetworkConfig, input_shape: tuple[int, int, int], classes: int, seed: int
-) -> LatencyNetwork:
+) -> Network:
     """A network with weights drawn from `seed`, the global generator left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return build_network(config, input_shape, classes)
+        return build_any(config, input_shape, classes)
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and fast else None
 
 
-def compile_kernels(train: TrainConfig, network: LatencyNetwork, samples: int) -> bool:
+def compile_kernels(train: TrainConfig, network: Network, samples: int) -> bool:
     """Whether to use compiled neuron kernels; an estimate, never a measurement."""
     if train.compile != "auto":
         return train.compile == "always"
@@ -120,7 +120,7 @@ class SpikeRate(Watching):
         enabled: whether to watch at all.
     """
 
-    def __init__(self, network: LatencyNetwork, *, enabled: bool):
+    def __init__(self, network: Network, *, enabled: bool):
         self._neurons = [unit for unit, _ in network.hidden_layers()] if enabled else []
         self._sums: list[Tensor] = []
         self._count = 0

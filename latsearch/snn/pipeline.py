@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from latsearch.snn.custom import CustomNetwork
 from latsearch.snn.layers import ResidualBlock
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import LatencyNetwork, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Pipeline:
         return cls(tuple(projections), tuple(units), at + 1)
 
 
-def delay_of(network: LatencyNetwork) -> int:
+def delay_of(network: Network) -> int:
     """Timesteps by which the hardware's pipeline delays every decision."""
+    if isinstance(network, CustomNetwork):
+        return 0
     return Pipeline.of(network).depth - 1 if network.config.delay == "layer" else 0

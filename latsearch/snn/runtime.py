@@ -18,7 +18,7 @@ from torch import Tensor
 from latsearch.snn.decoding import RULES, Decision
 from latsearch.snn.folding import folded
 from latsearch.snn.layers import HiddenLayer
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import Network
 from latsearch.snn.steps import BlockStage, EncoderStage, LayerStage, OutputStage
 
 # Batches shrink to multiples of this part of the first one: convolutions are set up anew for each
@@ -42,7 +42,7 @@ class EarlyExit:
         ``EarlyExit(network).decide(images, decision_threshold=2.0)``
     """
 
-    def __init__(self, network: LatencyNetwork):
+    def __init__(self, network: Network):
         twin = folded(network)
         self.timesteps = twin.timesteps
         self.rule = twin.config.decision

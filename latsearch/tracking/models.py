@@ -168,6 +168,7 @@ class Registry:
             model_config={
                 "decision_threshold": threshold if math.isfinite(threshold) else None,
                 "energy_profile": self._study.config.energy.profile,
+                "allow_code": False,
             },
             signature=ModelSignature(Schema([images]), _OUTPUT),
             input_example=np.zeros((1, *shape), np.uint8),

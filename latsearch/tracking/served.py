@@ -16,6 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from latsearch.config import PROFILES
+from latsearch.config.code import allowing_code
 from latsearch.evaluation import load_checkpoint
 
 
@@ -24,6 +25,7 @@ class OperatingPointModel(PythonModel):  # type: ignore[misc]
 
     The model's configuration holds ``decision_threshold`` (null: the readout at the last timestep)
     and ``energy_profile``; ``mlflow.pyfunc.load_model(uri, model_config={…})`` overrides them.
+    A network that is the user's own code is loaded with ``{"allow_code": True}`` alone.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -32,7 +34,8 @@ class OperatingPointModel(PythonModel):  # type: ignore[misc]
         threshold = settings["decision_threshold"]
         self._threshold = math.inf if threshold is None else float(threshold)
         self._profile = PROFILES[settings["energy_profile"]]
-        self._network = load_checkpoint(Path(context.artifacts["checkpoint"]))
+        with allowing_code(settings.get("allow_code") is True):
+            self._network = load_checkpoint(Path(context.artifacts["checkpoint"]))
 
     def predict(
         self,
