@@ -205,7 +205,7 @@ class LoadedNetwork:
         Raises:
             UserError: it is the user's own code; `module` has it.
         """
-        return own(self.module, "this")
+        return own(self.module, "what was asked for")
 
     def potentials(self, images: NDArray[Any] | Tensor) -> Tensor:
         """Output potentials ``[T, N, K]`` float32, on the CPU.

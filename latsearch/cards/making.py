@@ -142,7 +142,7 @@ def _limits(
             f"{silent:.2%} of the samples are silent: their answer is the readout at T, at the "
             "highest latency and energy."
         )
-    if network.network.config.delay == "none":
+    if network.module.config.delay == "none":
         limits.append("Decision times assume layers without delay within a timestep.")
     if robustness is None:
         limits.append("Nothing is known of its behaviour under noise, blur or weather.")

@@ -192,7 +192,7 @@ def build_network(
             network is the user's own.
     """
     if config.family == CUSTOM:
-        raise UserError(OWN_CODE.format("this"))
+        raise UserError(OWN_CODE.format("build_network"))
     if classes < 2:
         raise UserError(f"a network needs two classes at least, got {classes}")
     blueprint = FAMILIES[config.family](config, input_shape)
