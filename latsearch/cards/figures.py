@@ -16,8 +16,9 @@ from latsearch.config import PROFILES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from latsearch.config import EnergyProfile
     from latsearch.data.splits import Samples
-    from latsearch.evaluation import LoadedNetwork
+    from latsearch.evaluation import LoadedNetwork, Measurement
 
 _Z95 = 1.959963984540054  # of the normal distribution, two-sided 95 %
 
@@ -84,11 +85,11 @@ class SeedFigures:
         return pydantic.TypeAdapter(cls).validate_python(known)
 
 
-def wilson(correct: int, samples: int) -> tuple[float, float]:
+def wilson(correct: float, samples: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a fraction that was measured on independent samples.
 
     Args:
-        correct: successes.
+        correct: successes; of a mean over several measurements no whole number.
         samples: trials, 1 or more.
 
     Example:
@@ -133,16 +134,33 @@ def measure_seed(
         samples: what to measure it on.
         decision_threshold: potential above which a class spikes; inf for the readout at T.
     """
-    timesteps = network.module.timesteps
-    energy: dict[str, NDArray[np.float64]] = {}
+    return measure_points(network, samples, [decision_threshold])[0]
+
+
+def measure_points(
+    network: LoadedNetwork, samples: Samples, thresholds: Sequence[float]
+) -> list[SeedFigures]:
+    """Measure a network on samples at several decision thresholds, as `measure_seed` at one."""
+    measured = []
     for pooled in (False, True):  # the two ways to count; prices do not change what was counted
         profiles = [profile for profile in PROFILES.values() if profile.pooled_mac is pooled]
-        measured = network.measure(samples.images, profiles[0])
+        measured.append((network.measure(samples.images, profiles[0]), profiles))
+    return [_figures(network, samples, threshold, measured) for threshold in thresholds]
+
+
+def _figures(
+    network: LoadedNetwork,
+    samples: Samples,
+    decision_threshold: float,
+    counted: Sequence[tuple[Measurement, Sequence[EnergyProfile]]],
+) -> SeedFigures:
+    energy: dict[str, NDArray[np.float64]] = {}
+    for measured, profiles in counted:
         decision, _ = measured.decided(decision_threshold)
         for profile in profiles:
             priced = replace(measured, energy=replace(measured.energy, profile=profile))
             energy[profile.name] = priced.decided(decision_threshold)[1]
-    times = np.bincount(decision.decision_time, minlength=timesteps + 1)[1:]
+    times = np.bincount(decision.decision_time, minlength=network.module.timesteps + 1)[1:]
     return SeedFigures(
         seed=network.info.seed,
         decision_threshold=float(decision_threshold),

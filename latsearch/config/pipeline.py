@@ -27,7 +27,7 @@ Variant = dict[str, int | float | str | bool | None]
 # what a network's validation curve and the robustness stage know of an operating point
 SELECTABLE = tuple(name for name in NUMERIC_COLUMNS if name != "decision_threshold")
 RuleName = Literal["knee", "most-accurate", "fastest", "least-energy"]
-FormatName = Literal["safetensors", "nir", "onnx", "torch"]
+FormatName = Literal["safetensors", "nir", "onnx", "torch-export"]
 
 
 def _model_name(name: str) -> str:

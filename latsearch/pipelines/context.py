@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 # the files that carry a study's result from stage to stage
 FRONT, DATA, POINTS = "search/front.json", "search/data.json", "refit/points.json"
+TEST, ROBUSTNESS = "test/table.json", "robustness/table.json"
+SELECTED, EXPORTED = "select/selected.json", "export/exports.json"
+REGISTERED = "register/registered.json"
 
 
 @dataclass(frozen=True)

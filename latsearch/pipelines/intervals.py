@@ -6,22 +6,9 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from latsearch.cards import wilson
+
 Z95 = 1.959963984540054
-
-
-def wilson(accuracy: float, samples: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction that was measured on so many samples (Wilson 1927).
-
-    Example:
-        >>> low, high = wilson(1.0, 100)
-        >>> round(low, 3), high
-        (0.963, 1.0)
-    """
-    square = Z95**2
-    centre = (accuracy + square / (2 * samples)) / (1 + square / samples)
-    root = math.sqrt(accuracy * (1 - accuracy) / samples + square / (4 * samples**2))
-    half = Z95 * root / (1 + square / samples)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def of_mean(accuracies: Sequence[float], samples: int) -> tuple[float, float]:
@@ -36,7 +23,7 @@ def of_mean(accuracies: Sequence[float], samples: int) -> tuple[float, float]:
         samples: that each was measured on.
     """
     mean = fmean(accuracies)
-    low, high = wilson(mean, samples)
+    low, high = wilson(mean * samples, samples)
     extra = half_width(accuracies)
     return (
         max(0.0, mean - math.hypot(mean - low, extra)),

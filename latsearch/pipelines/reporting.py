@@ -6,13 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
-from latsearch.pipelines.context import DATA, FRONT, POINTS, Context
+from latsearch.pipelines.context import (
+    DATA,
+    EXPORTED,
+    FRONT,
+    POINTS,
+    REGISTERED,
+    ROBUSTNESS,
+    SELECTED,
+    TEST,
+    Context,
+)
 from latsearch.pipelines.document import Section, as_html, as_markdown
 from latsearch.pipelines.published import PUBLISHED
 from latsearch.pipelines.workspace import Workspace, write_text
 from latsearch.tables import count
 
-TEST = "test/table.json"
 _PICTURE = "points.png"
 _UNIT = {"timesteps": "steps", "ms": "ms"}
 
@@ -56,7 +65,11 @@ def sections(context: Context, table: Mapping[str, Any], picture: bytes) -> Iter
     if any(row["variant"] for row in table["rows"]):
         yield _ablations(table)
     if context.config.robustness is not None:
-        yield _robustness(context.read("robustness/table.json"))
+        yield _robustness(context.read(ROBUSTNESS))
+    if context.config.export is not None:
+        yield _exported(context.read(EXPORTED))
+    if context.config.register_ is not None:
+        yield _registered(context.read(REGISTERED))
     if context.config.report.published:
         yield _published(context, table)
 
@@ -84,7 +97,7 @@ def _protocol(context: Context) -> Section:
 def _delivered(context: Context, table: Mapping[str, Any]) -> Section:
     rows = {(row["member"], row["point"]): row for row in table["rows"]}
     lines = []
-    for point in context.read("select/selected.json")["points"]:
+    for point in context.read(SELECTED)["points"]:
         row = rows[point["member"], point["point"]]
         threshold = point["decision_threshold"]
         lines.append(
@@ -211,6 +224,48 @@ def _robustness(found: Mapping[str, Any]) -> Section:
         "each member's chosen network at its best trade-off.",
     )
     return Section("Robustness", text, heads, lines)
+
+
+def _exported(found: Mapping[str, Any]) -> Section:
+    lines = [
+        [
+            one["folder"],
+            one["network"],
+            check["format"],
+            check["framework"],
+            f"{check['samples']:,}" if check["samples"] else check["not_checked"],
+            str(check["predictions"]),
+            str(check["decision_times"]),
+            str(sum(check["spikes"].values())),
+            str(check["near_threshold"]),
+        ]
+        for one in found["exports"]
+        for check in one["checks"]
+    ]
+    heads = (
+        "export",
+        "network",
+        "format",
+        "run by",
+        "samples",
+        "other predictions",
+        "other decision times",
+        "other spikes",
+        "within 1e-5 of a threshold",
+    )
+    text = (
+        "Each file was run by another framework on validation samples. A sample whose first "
+        "difference is within 1e-5 of a threshold counts in the last column alone.",
+    )
+    return Section("Exports", text, heads, lines)
+
+
+def _registered(found: Mapping[str, Any]) -> Section:
+    lines = [
+        [one["uri"], str(one["version"]), ", ".join(one["aliases"]), one["network"]]
+        for one in found["versions"]
+    ]
+    return Section("Registered models", (), ("model", "version", "aliases", "network"), lines)
 
 
 def _published(context: Context, table: Mapping[str, Any]) -> Section:

@@ -9,12 +9,10 @@ from typing import Any, get_args
 from latsearch.config import Bound
 from latsearch.errors import UserError
 from latsearch.objectives import ROBUST, OperatingPoint
-from latsearch.pipelines.context import FRONT, POINTS, Context
+from latsearch.pipelines.context import FRONT, POINTS, ROBUSTNESS, Context
 from latsearch.pipelines.points import all_points
 from latsearch.pipelines.workspace import Workspace
 from latsearch.selection import RULES, Rule, select
-
-ROBUSTNESS = "robustness/table.json"
 
 
 def needs(context: Context) -> list[str]:

@@ -10,8 +10,27 @@ from fnmatch import fnmatch
 from typing import Any
 
 from latsearch import __version__
-from latsearch.pipelines import refit, reporting, robust, searching, selecting, testing
-from latsearch.pipelines.context import DATA, FRONT, POINTS, Context
+from latsearch.pipelines import (
+    exporting,
+    refit,
+    registering,
+    reporting,
+    robust,
+    searching,
+    selecting,
+    testing,
+)
+from latsearch.pipelines.context import (
+    DATA,
+    EXPORTED,
+    FRONT,
+    POINTS,
+    REGISTERED,
+    ROBUSTNESS,
+    SELECTED,
+    TEST,
+    Context,
+)
 from latsearch.pipelines.workspace import Manifest, Workspace
 
 LOG = "log.jsonl"  # when what ran, and for how long: no output, it is never the same
@@ -56,9 +75,25 @@ STAGES = (
     ),
     Stage("select", 1, selecting.needs, selecting.settings, selecting.run),
     Stage(
+        "export",
+        1,
+        _fixed(DATA, POINTS, SELECTED, "refit/networks/*", "test/*", "robustness/*"),
+        exporting.settings,
+        exporting.run,
+        lambda context: context.config.export is not None,
+    ),
+    Stage(
+        "register",
+        1,
+        _fixed(POINTS, TEST, SELECTED, "refit/networks/*"),
+        registering.settings,
+        registering.run,
+        lambda context: context.config.register_ is not None,
+    ),
+    Stage(
         "report",
         1,
-        _fixed(FRONT, DATA, POINTS, "test/table.json", "robustness/table.json", "select/*"),
+        _fixed(FRONT, DATA, POINTS, TEST, ROBUSTNESS, SELECTED, EXPORTED, REGISTERED),
         reporting.settings,
         reporting.run,
     ),

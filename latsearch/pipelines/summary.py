@@ -27,6 +27,10 @@ def work_of(stage: str, context: Context) -> str:
         names = f"{len(robustness.corruptions)}" if robustness.corruptions else "all"
         severities = len(robustness.severities)
         words["robustness"] = f"{names} corruptions, {severities} severities, {robustness.split}"
+    if config.export is not None:
+        words["export"] = f"{', '.join(config.export.formats)}, with a model card each"
+    if config.register_ is not None:
+        words["register"] = f"models:/{config.register_.name or study.study}"
     return words.get(stage, "")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from latsearch.cards import measure_points
 from latsearch.config.energy import EnergyProfile
 from latsearch.data.splits import Splits
 from latsearch.errors import DataError
@@ -80,12 +81,12 @@ def measured(splits: Splits, item: Item) -> dict[str, Any]:
     network = files.load()
     test = splits.at(network.info.trial.network.timesteps).test
     assert test is not None
-    measurement = network.measure(test.images, profile)
-    curve = measurement.curve(test.labels, test.bin_ends, thresholds)
+    curve = network.measure(test.images, profile).curve(test.labels, test.bin_ends, thresholds)
     rows = [
         {name: float(getattr(curve, name)[row]) for name in METRICS} for row in range(len(curve))
     ]
-    return {"rows": rows, "decision_times": [list(d) for d in measurement.decision_times(curve)]}
+    cards = [figures.to_json() for figures in measure_points(network, test, thresholds)]
+    return {"rows": rows, "cards": cards}
 
 
 def test_table(
@@ -119,7 +120,7 @@ def _row(
     shift, shift_low, shift_high = intervals.of_shift(
         [row["accuracy"] for row in held], accuracies, samples
     )
-    times = [found[name]["decision_times"][index] for name in names]
+    times = [found[name]["cards"][index]["decision_times"] for name in names]
     return {
         "member": member["name"],
         "point": index,

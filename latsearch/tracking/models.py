@@ -10,6 +10,7 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,11 +26,12 @@ from latsearch.errors import StudyError
 from latsearch.objectives import OperatingPoint
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
-from latsearch.snn.checkpoint import read_info
+from latsearch.snn.checkpoint import CONFIG_FILE, MODEL_FILE, read_info
 from latsearch.tracking import layout
 from latsearch.tracking.attachments import checkpoint_files
 from latsearch.tracking.client import Tracker
 from latsearch.tracking.known import Known
+from latsearch.tracking.retrained import Retrained
 
 _CODE = Path(__file__).with_name("served.py")
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -67,29 +69,37 @@ class Registry:
         self._client = MlflowClient(uri)
         self._aliases = self._open()
 
-    def version_of(self, point: OperatingPoint) -> int | None:
+    def version_of(self, point: OperatingPoint, retrained: Retrained | None = None) -> int | None:
         """The version that runs at this point already."""
-        wanted = self._identity(point)
+        wanted = self._identity(point, retrained)
         for found in self._client.search_model_versions(f"name = '{self.name}'"):
             if wanted.items() <= dict(found.tags).items():
                 return int(found.version)
         return None
 
-    def create(self, point: OperatingPoint, record: TrialRecord) -> int:
+    def create(
+        self, point: OperatingPoint, record: TrialRecord, retrained: Retrained | None = None
+    ) -> int:
         """Add a version for a point.
+
+        Args:
+            point: the operating point.
+            record: the trial that found it.
+            retrained: the network to take in place of the trial's own.
 
         Raises:
             StudyError: the trial is not published yet, or its weights are gone.
         """
-        run_id = self._source_run(point)
+        run_id = self._source_run(point, retrained)
         title = layout.point_name(point)
+        tags = self._identity(point, retrained)
         with TemporaryDirectory(prefix="latsearch-") as folder:
-            path = self._save(Path(folder), point, record)
+            path = self._save(Path(folder), point, record, retrained)
             model = self._client.create_logged_model(
                 self._experiment,
                 name=title.replace("@", "at").replace(".", "_"),  # MLflow forbids the others
                 source_run_id=run_id,
-                tags=self._identity(point),
+                tags=tags,
                 params=layout.params(point.params, self._study.config),
                 model_type="latency-coded network",
             )
@@ -100,8 +110,8 @@ class Registry:
             # not models:/ID, which an sqlite store would look for in the global tracking URI
             model.artifact_location,
             run_id,
-            tags={**self._identity(point), **_figures(point)},
-            description=self._description(point),
+            tags={**tags, **_figures(point), **(retrained.tags if retrained else {})},
+            description=self._description(point, retrained),
             await_creation_for=0,  # it is there at once
             model_id=model.model_id,
         )
@@ -126,21 +136,21 @@ class Registry:
             return {}
         return {alias: int(version) for alias, version in found.aliases.items()}
 
-    def _identity(self, point: OperatingPoint) -> dict[str, str]:
+    def _identity(self, point: OperatingPoint, retrained: Retrained | None) -> dict[str, str]:
         """What no other point has in common with this one."""
         return {
             layout.STUDY_ID: self._study.name,
             layout.TRIAL_ID: str(point.trial),
-            layout.ROW: str(point.row),
+            # a retrained network's point is a row of no curve in the study
+            layout.ROW: str(point.row) if retrained is None else f"{retrained.name}.{point.row}",
             "latsearch.epoch": str(point.epoch),
+            **({"latsearch.weights": retrained.weights} if retrained else {}),
         }
 
-    def _source_run(self, point: OperatingPoint) -> str:
-        """The point's run, or its trial's where a long curve was thinned."""
-        for found in (
-            self._known.points.get((point.trial, point.row)),
-            self._known.trials.get(point.trial),
-        ):
+    def _source_run(self, point: OperatingPoint, retrained: Retrained | None) -> str:
+        """The point's run, or its trial's where a long curve was thinned, or it was retrained."""
+        own = None if retrained else self._known.points.get((point.trial, point.row))
+        for found in (own, self._known.trials.get(point.trial)):
             if found is not None:
                 return found.run_id
         raise StudyError(
@@ -148,13 +158,23 @@ class Registry:
             "again in a minute"
         )
 
-    def _save(self, folder: Path, point: OperatingPoint, record: TrialRecord) -> Path:
+    def _save(
+        self,
+        folder: Path,
+        point: OperatingPoint,
+        record: TrialRecord,
+        retrained: Retrained | None,
+    ) -> Path:
         """Write the model to a folder of this machine; where in it."""
         threshold = point.decision_threshold
-        with checkpoint_files(self._study, record) as found:
+        own = nullcontext(retrained.folder) if retrained else None
+        with own or checkpoint_files(self._study, record) as found:
             if found is None:
                 raise StudyError(f"trial {point.trial}: its weights are gone")
-            kept = shutil.copytree(found, folder / "checkpoint")
+            kept = folder / "checkpoint"
+            kept.mkdir()
+            for file in (MODEL_FILE, CONFIG_FILE):
+                shutil.copyfile(found / file, kept / file)
         info = read_info(kept)
         # event frames have their timesteps in front
         frames = () if info.duration_ms is None else (info.trial.network.timesteps,)
@@ -176,10 +196,11 @@ class Registry:
         )
         return path
 
-    def _description(self, point: OperatingPoint) -> str:
+    def _description(self, point: OperatingPoint, retrained: Retrained | None) -> str:
         figures, unit = point.metrics, self._study.config.unit("latency")
+        how = f", trained anew with seed {retrained.seed}" if retrained else ""
         return (
-            f"{layout.point_name(point)} of {self._study.name}: accuracy "
+            f"{layout.point_name(point)} of {self._study.name}{how}: accuracy "
             f"{figures['accuracy']:.2%}, latency {figures['latency']:.3f} {unit}, energy "
             f"{figures['energy']:,.1f} nJ on the validation split. Takes uint8 images "
             "`[N, C, H, W]` or event frames `[N, T, P, H, W]`, answers with `prediction`, "

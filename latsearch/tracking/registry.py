@@ -12,6 +12,7 @@ from latsearch.search.storage import Study
 from latsearch.selection import Rule
 from latsearch.tracking.attachments import Attach
 from latsearch.tracking.publishing import prepare_environment, publish
+from latsearch.tracking.retrained import Retrained
 
 if TYPE_CHECKING:
     from latsearch.tracking.models import Registry
@@ -64,11 +65,45 @@ def register(
         StudyError: a point's weights were not kept, or it is not published yet.
         TrackingError: the store cannot be reached, or refused something.
     """
-    if not name.strip() or any(sign in name for sign in _FORBIDDEN):
-        raise UserError(f"{name!r} is no name of a registered model: it needs letters, no / or :")
+    _check_name(name)
     records = {record.number: record for record in study.trials()}
     for point in chosen.values():
         study.checkpoint(records[point.trial])
+    entries = [(point, aliases, None) for point, aliases in _grouped(chosen).values()]
+    return _register(study, entries, name, uri, attach)
+
+
+def register_retrained(
+    study: Study,
+    networks: Sequence[tuple[OperatingPoint, Sequence[str], Retrained]],
+    name: str,
+    uri: str,
+    attach: Attach | None = None,
+) -> list[Registration]:
+    """Register networks that were trained anew; what is there already stays.
+
+    Args:
+        study: the study; it is published first where nobody else is doing so.
+        networks: each with the point that it runs at, its row a number of the caller's, and the
+            aliases that it gets.
+        name: name of the registered model; each is a version of it.
+        uri: tracking URI of the MLflow store.
+        attach: as for `publish`.
+
+    Raises:
+        LatsearchError: as `register`.
+    """
+    return _register(study, networks, name, uri, attach)
+
+
+def _register(
+    study: Study,
+    entries: Sequence[tuple[OperatingPoint, Sequence[str], Retrained | None]],
+    name: str,
+    uri: str,
+    attach: Attach | None,
+) -> list[Registration]:
+    _check_name(name)
     _publish(study, uri, attach)
     prepare_environment()
     from latsearch.tracking.client import STORE_ERRORS, tracking_error
@@ -77,11 +112,16 @@ def register(
     try:
         registry = Registry(study, uri, name)
         return [
-            _register_one(registry, point, aliases, study)
-            for point, aliases in _grouped(chosen).values()
+            _register_one(registry, point, aliases, study, retrained)
+            for point, aliases, retrained in entries
         ]
     except STORE_ERRORS as error:
         raise tracking_error(uri, error) from error
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or any(sign in name for sign in _FORBIDDEN):
+        raise UserError(f"{name!r} is no name of a registered model: it needs letters, no / or :")
 
 
 def _publish(study: Study, uri: str, attach: Attach | None) -> None:
@@ -102,10 +142,14 @@ def _grouped(
 
 
 def _register_one(
-    registry: Registry, point: OperatingPoint, aliases: Sequence[str], study: Study
+    registry: Registry,
+    point: OperatingPoint,
+    aliases: Sequence[str],
+    study: Study,
+    retrained: Retrained | None,
 ) -> Registration:
     record = next(record for record in study.trials() if record.number == point.trial)
-    known = registry.version_of(point)
-    version = registry.create(point, record) if known is None else known
+    known = registry.version_of(point, retrained)
+    version = registry.create(point, record, retrained) if known is None else known
     registry.set_aliases(version, aliases)
     return Registration(registry.name, version, tuple(aliases), point, known is None)

@@ -31,6 +31,7 @@ search:
 refit: {members: 2, seeds: 2, points: 2, epochs: 4, variants: {rate: {preset: rate}}}
 robustness: {samples: 60, corruptions: [contrast], severities: [1, 3], split: validation}
 select: {constraints: {silent_fraction: {max: 0.5}}}
+register: {}
 """
 
 

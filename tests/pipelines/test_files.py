@@ -88,10 +88,10 @@ def test_every_fault_at_once_with_its_line() -> None:
          "point; known are accuracy, accuracy_silent_wrong, latency, latency_p95, energy, "
          "silent_fraction, tie_fraction, robust_accuracy (line 20)"),
         ("select:", "selct:", "selct: unknown key; did you mean `select`? (line 20)"),
-        ("select:", "register: {nam: x}\nselect:",
-         "register.nam: unknown key; did you mean `name`? (line 20)"),
-        ("select:", "register: {name: a/b}\nselect:",
-         'register.name: "a/b" is no name of a registered model: letters, no / or : (line 20)'),
+        ("register: {}", "register: {nam: x}",
+         "register.nam: unknown key; did you mean `name`? (line 21)"),
+        ("register: {}", "register: {name: a/b}",
+         'register.name: "a/b" is no name of a registered model: letters, no / or : (line 21)'),
         ("version: 1\npipeline", "pipeline", "version: is missing"),
     ],
 )  # fmt: skip

@@ -19,7 +19,8 @@ from latsearch.search.storage import Study
 from latsearch.training import Trainer
 from tests.pipelines.samples import log, outputs, run, tiny
 
-STAGES = ["search", "refit", "test", "robustness", "select", "report"]
+LATER = ["register", "report"]
+STAGES = ["search", "refit", "test", "robustness", "select", *LATER]
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,12 @@ def test_a_finished_pipeline_has_nothing_to_do(runs: Path, trained: list[tuple[s
 @pytest.mark.parametrize(
     ("change", "again", "networks"),
     [
-        (("max: 0.5", "max: 0.4"), ["select", "report"], 0),
-        (("samples: 60", "samples: 50"), ["robustness", "select", "report"], 0),
-        (("seeds: 2", "seeds: 1"), ["refit", "test", "robustness", "select", "report"], 0),
-        (("seeds: 2", "seeds: 3"), ["refit", "test", "robustness", "select", "report"], 3),
+        (("max: 0.5", "max: 0.4"), ["select", *LATER], 0),
+        (("samples: 60", "samples: 50"), ["robustness", "select", *LATER], 0),
+        (("seeds: 2", "seeds: 1"), ["refit", "test", "robustness", "select", *LATER], 0),
+        (("seeds: 2", "seeds: 3"), ["refit", "test", "robustness", "select", *LATER], 3),
         (("rate: {preset: rate}", "t: {train.loss: tet}"),
-         ["refit", "test", "robustness", "select", "report"], 2),
+         ["refit", "test", "robustness", "select", *LATER], 2),
     ],
 )  # fmt: skip
 def test_changed_settings_run_a_stage_and_what_depends_on_it(
@@ -234,3 +235,35 @@ def test_other_data_than_the_search_saw_are_refused(
     monkeypatch.setattr(context, "data_digests", other)
     with pytest.raises(StudyError, match="the validation split of digits is not what the search"):
         run(runs, ("seeds: 2", "seeds: 1"))
+
+
+def test_registered_networks_answer_as_the_retrained_ones_do(whole: Path) -> None:
+    import mlflow
+
+    from latsearch.config import PROFILES
+    from latsearch.data import load
+    from latsearch.evaluation import load_checkpoint
+    from latsearch.pipelines.points import threshold_of
+
+    folder = whole / "tiny" / "pipeline"
+    versions = json.loads((folder / "register" / "registered.json").read_text())["versions"]
+    chosen = json.loads((folder / "select" / "selected.json").read_text())["points"]
+    assert sorted(alias for one in versions for alias in one["aliases"]) == sorted(
+        rule for one in chosen for rule in one["rules"]
+    )
+    config, _ = pipeline_standing(tiny(), PipelineOptions(runs=whole))
+    images = load(config.study_config.data).validation.images[:50]
+    mlflow.set_tracking_uri(f"sqlite:///{whole}/mlflow.db")
+    try:
+        for version, one in zip(versions, chosen, strict=True):
+            answers = mlflow.pyfunc.load_model(version["uri"]).predict(images)
+            network = load_checkpoint(folder / "refit" / "networks" / one["network"])
+            profile = PROFILES[config.study_config.energy.profile]
+            decision, energy = network.predict(
+                images, threshold_of(one["decision_threshold"]), profile
+            )
+            assert (answers["prediction"] == decision.prediction).all()
+            assert (answers["decision_time"] == decision.decision_time).all()
+            assert answers["energy"].to_numpy() == pytest.approx(energy)
+    finally:
+        mlflow.set_tracking_uri(None)
