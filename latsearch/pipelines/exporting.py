@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from latsearch.cards import JSON_FILE, MARKDOWN_FILE, ModelCard, SeedFigures, data_note, make_card
@@ -45,10 +46,8 @@ def run(context: Context, workspace: Workspace) -> list[str]:
         context.view.step("networks exported", index, len(points))
         seeds = _seeds(context, point, members[point["member"]])
         one = _exported(context, workspace, point, seeds)
-        exports.append({name: value for name, value in one.items() if name != "key"})
-        folder = workspace.folder / one["folder"]
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        outputs += [str(file.relative_to(workspace.folder)) for file in files]
+        exports.append(one)
+        outputs += [f"{one['folder']}/{name}" for name in one["files"]]
         outputs.append(_file(one["folder"]))
     context.view.step("networks exported", len(points), len(points))
     workspace.write("exports.json", {"exports": exports})
@@ -78,7 +77,7 @@ def _exported(
     weights = file_digest(source / "model.safetensors")
     key = digest_of([settings(context), point, weights, told, robustness])
     known: dict[str, Any] | None = workspace.kept(_file(folder), key)
-    if known is not None:
+    if known is not None and _is_whole(workspace.folder / folder, known["files"]):
         return known
     network, splits = load_checkpoint(source), context.splits
     splits = splits.at(network.info.trial.network.timesteps)
@@ -98,9 +97,17 @@ def _exported(
     )
     _check(report)
     said = {name: value for name, value in report.to_json().items() if name != "folder"}
-    one = {"key": key, "folder": folder, "network": point["network"], **said}
-    workspace.write(_file(folder), one)
+    one = {"folder": folder, "network": point["network"], **said}
+    one["files"] = {file.name: file_digest(file) for file in sorted(report.folder.iterdir())}
+    workspace.keep(_file(folder), key, one)
     return one
+
+
+def _is_whole(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether an export is as it was written."""
+    if not all((folder / name).is_file() for name in files):
+        return False
+    return all(file_digest(folder / name) == digest for name, digest in files.items())
 
 
 def _check(report: ExportReport) -> None:
@@ -161,7 +168,7 @@ def _robustness(context: Context, point: Mapping[str, Any]) -> Mapping[str, Any]
     for row in context.read(ROBUSTNESS)["rows"]:
         if (row["network"], row["point"]) == (point["network"], point["point"]):
             found = context.workspace("robustness").read(f"networks/{row['network']}.json")
-            return {name: value for name, value in found.items() if name != "key"}
+            return {name: value for name, value in found.items() if name not in ("key", "digest")}
     return None
 
 

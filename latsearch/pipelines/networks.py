@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from latsearch.config.code import allowing_code
+from latsearch.search.worker import code_folder
 
 if TYPE_CHECKING:
     from latsearch.evaluation import LoadedNetwork
@@ -19,16 +23,23 @@ class NetworkFiles:
     Attributes:
         files: their contents by name.
         device: where it is going to run, as torch names it.
+        code: folder from which the code of the user's networks is imported; None: none may run.
     """
 
     files: Mapping[str, bytes]
     device: str
+    code: str | None
 
     def load(self) -> LoadedNetwork:
         """The network."""
         from latsearch.evaluation import load_checkpoint
 
-        with tempfile.TemporaryDirectory(prefix="latsearch-") as name:
+        if self.code is not None and self.code not in sys.path:
+            sys.path.append(self.code)
+        with (
+            tempfile.TemporaryDirectory(prefix="latsearch-") as name,
+            allowing_code(self.code is not None),
+        ):
             folder = Path(name)
             for file, content in self.files.items():
                 (folder / file).write_bytes(content)
@@ -38,4 +49,5 @@ class NetworkFiles:
 def network_files(folder: Path, device: str) -> NetworkFiles:
     """The files of the network in a folder."""
     names = ("model.safetensors", "config.json")
-    return NetworkFiles({name: (folder / name).read_bytes() for name in names}, device)
+    files = {name: (folder / name).read_bytes() for name in names}
+    return NetworkFiles(files, device, code_folder())

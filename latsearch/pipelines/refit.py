@@ -19,10 +19,10 @@ from latsearch.pipelines.context import Context
 from latsearch.pipelines.members import Job, jobs
 from latsearch.pipelines.networks import NetworkFiles, network_files
 from latsearch.pipelines.points import member_points
-from latsearch.pipelines.workspace import Workspace, file_digest
+from latsearch.pipelines.workspace import Workspace, digest_of, file_digest
 from latsearch.search.checkpoints import Checkpoints
 from latsearch.search.driver import Assignment
-from latsearch.search.worker import WorkerSettings, device_for
+from latsearch.search.worker import WorkerSettings, code_folder, device_for
 
 NETWORKS = "networks"
 _FILES = ("model.safetensors", "config.json")
@@ -68,8 +68,9 @@ def _is_kept(workspace: Workspace, job: Job) -> bool:
 
 
 def _weights(workspace: Workspace, job: Job) -> str | None:
-    file = workspace.folder / NETWORKS / job.name / _FILES[0]
-    return file_digest(file) if file.is_file() else None
+    """Digest of a network's files; None where one is gone."""
+    files = [workspace.folder / NETWORKS / job.name / name for name in _FILES]
+    return digest_of([*map(file_digest, files)]) if all(f.is_file() for f in files) else None
 
 
 class _Refit:
@@ -165,8 +166,8 @@ class _Refit:
         with self._checkpoints.reading(newest) as found:
             for file in _FILES:
                 shutil.copyfile(found / file, folder / file)
-        known = {"key": job.key, "weights": file_digest(folder / _FILES[0])}
-        self._workspace.write(f"{NETWORKS}/{job.name}/trained.json", known)
+        known = {"weights": _weights(self._workspace, job)}
+        self._workspace.keep(f"{NETWORKS}/{job.name}/trained.json", job.key, known)
         for name in self._checkpoints.names(job.number):
             self._checkpoints.remove(name)
 
@@ -190,6 +191,7 @@ def _train(context: Context, refit: _Refit, checkpoints: Checkpoints) -> None:
         profile=study.energy.profile,
         checkpoint_every=study.run.checkpoint_every,
         device=device_for(study.resources.gpus_per_trial),
+        code=code_folder(),
     )
     if options.workers == 0:
         from latsearch.search.inline import run_inline
@@ -224,8 +226,7 @@ def _curves(
     for index, curve in context.map(validation_curve, items, context.splits, "validation curves"):
         job = missing[index]
         name = f"{NETWORKS}/{job.name}/validation.json"
-        known = {"key": job.key, "weights": _weights(workspace, job), "curve": curve}
-        workspace.write(name, known)
+        workspace.keep(name, job.key, {"weights": _weights(workspace, job), "curve": curve})
     return {
         job.name: workspace.read(f"{NETWORKS}/{job.name}/validation.json")["curve"]
         for job in wanted

@@ -72,7 +72,7 @@ def run(context: Context, workspace: Workspace) -> list[str]:
     items = [_item(context, name, wanted[name][2]) for name in missing]
     for index, found in context.map(measured, items, splits, "corruptions"):
         key, about, _ = wanted[missing[index]]
-        workspace.write(_file(missing[index]), {"key": key, **about, **found})
+        workspace.keep(_file(missing[index]), key, {**about, **found})
     workspace.write("table.json", _table(workspace, list(wanted), config))
     return ["table.json", *(_file(name) for name in wanted)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latsearch.config import DataConfig, StudyConfig
+from latsearch.config.code import allowing_code
 from latsearch.config.pipeline import PipelineConfig, load_pipeline
 from latsearch.errors import DataError, StudyError, UserError
 from latsearch.pipelines.context import Context, PipelineOptions, Viewer
@@ -91,7 +92,7 @@ def run_pipeline(
     runner = Runner(context)
     if options.until is not None and options.until not in runner.names:
         raise UserError(f"--until {options.until}: the stages are {', '.join(runner.names)}")
-    with _lock(context), context.machines:
+    with _lock(context), allowing_code(options.allow_code), context.machines:
         runner.run()
     report = context.workspace("report").folder / "report.md"
     whole = options.until in (None, runner.names[-1])
@@ -123,6 +124,7 @@ def make_context(
         trials=options.trials or search.trials,
         seed=search.seed if options.seed is None else options.seed,
         study=options.study,
+        allow_code=options.allow_code,
     ).applied(study)
     folder = study_folder(options.runs, study.study) / FOLDER
     return Context(config, study, options, folder, view)

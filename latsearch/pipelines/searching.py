@@ -62,10 +62,10 @@ def run(context: Context, workspace: Workspace) -> list[str]:
     sizes = {"train": len(splits.train), "validation": len(splits.validation)}
     if splits.test is not None:
         sizes["test"] = len(splits.test)
-    workspace.write(
+    workspace.keep(
         "data.json",
+        "data",
         {
-            "key": "data",
             "name": splits.name,
             "classes": splits.classes,
             "shape": list(splits.input_shape),

@@ -41,7 +41,7 @@ def run(context: Context, workspace: Workspace) -> list[str]:
     items = [_item(context, name, wanted[name][1]) for name in missing]
     for index, rows in context.map(measured, items, splits, "test split"):
         name = missing[index]
-        workspace.write(_file(name), {"key": wanted[name][0], **rows})
+        workspace.keep(_file(name), wanted[name][0], rows)
     found = {name: workspace.read(_file(name)) for name in wanted}
     table = test_table(points, found, len(splits.test), len(splits.validation))
     workspace.write("table.json", table)

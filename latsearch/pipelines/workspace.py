@@ -100,16 +100,21 @@ class Workspace:
         """Write a value of JSON's types to a file of the stage."""
         write_json(self.folder / name, value)
 
+    def keep(self, name: str, key: str, value: Mapping[str, Any]) -> None:
+        """Write a part of what the stage makes, for `kept` to find."""
+        self.write(name, {"key": key, "digest": digest_of(value), **value})
+
     def kept(self, name: str, key: str) -> Any:
-        """The value in a file that was made for this key; None where there is none.
+        """What `keep` wrote for this key; None where there is none, or somebody changed it.
 
         It was made by a run that was interrupted, or before other settings were changed.
         """
         try:
             value = self.read(name)
-        except (OSError, ValueError):
+            known, digest = value.pop("key"), value.pop("digest")
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
-        return value if isinstance(value, dict) and value.get("key") == key else None
+        return value if known == key and digest_of(value) == digest else None
 
     def manifest(self) -> Manifest | None:
         """The manifest of the stage's last whole run; None where there was none."""

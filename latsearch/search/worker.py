@@ -144,8 +144,13 @@ def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
         checkpoint_every=config.run.checkpoint_every,
         device=device_for(config.resources.gpus_per_trial),
         robustness=config.robust,
-        code=os.getcwd() if code_allowed() else None,
+        code=code_folder(),
     )
+
+
+def code_folder() -> str | None:
+    """Folder from which the user's code is imported by workers; None where it may not run."""
+    return os.getcwd() if code_allowed() else None
 
 
 def device_for(gpus: float) -> str:

@@ -119,12 +119,21 @@ def test_changed_settings_run_a_stage_and_what_depends_on_it(
     assert outputs(runs).keys() == outputs(runs.parent / "runs").keys()
 
 
-def test_a_changed_output_is_made_again(runs: Path) -> None:
-    before = outputs(runs)
-    (runs / "tiny" / "pipeline" / "select" / "selected.json").write_text("{}")
+@pytest.mark.parametrize("stage", STAGES)
+def test_changed_and_missing_outputs_are_made_again(
+    runs: Path, stage: str, trained: list[tuple[str, int]]
+) -> None:
+    before, did = outputs(runs), len(log(runs))
+    folder = runs / "tiny" / "pipeline" / stage
+    files = [folder / name for name in manifest(runs, stage)["outputs"]]
+    for file in files[::3]:
+        file.write_bytes(file.read_bytes().replace(b"0", b"1"))
+    for file in files[1::3]:
+        file.unlink()
     run(runs)
     assert outputs(runs) == before
-    assert log(runs)[-2:] == ["select start", "select end"]  # what follows saw the same file
+    assert log(runs)[did:] == [f"{stage} start", f"{stage} end"]  # what follows saw the same
+    assert bool(trained) == (stage == "refit")
 
 
 def interrupted_at(count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -267,3 +276,43 @@ def test_registered_networks_answer_as_the_retrained_ones_do(whole: Path) -> Non
             assert answers["energy"].to_numpy() == pytest.approx(energy)
     finally:
         mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.slow
+def test_the_delivered_networks_are_exported_with_their_cards(tmp_path: Path) -> None:
+    from latsearch.located import locate
+
+    changes = (
+        ("family: mlp", "family: mlp\n      target: nir\n      synapse: delta"),
+        ("rate: {preset: rate}", "tet: {train.loss: tet}"),
+        ("register: {}", "export: {formats: [safetensors, nir], samples: 40}"),
+    )
+    run(tmp_path, *changes)
+    folder = tmp_path / "tiny" / "pipeline"
+    exports = json.loads((folder / "export" / "exports.json").read_text())["exports"]
+    chosen = json.loads((folder / "select" / "selected.json").read_text())["points"]
+    assert [one["folder"] for one in exports] == [one["rules"][0] for one in chosen]
+    for one, point in zip(exports, chosen, strict=True):
+        there = folder / "export" / one["folder"]
+        assert (there / "network.nir").is_file()
+        assert one["equal"]
+        frameworks = {check["framework"].split()[0] for check in one["checks"]}
+        assert {"spikingjelly", "snntorch"} <= frameworks
+        for check in one["checks"]:
+            assert (check["samples"], check["differing"]) == (40, 0)
+        model = locate(there)
+        assert model.deployment is not None
+        assert model.deployment.decision_threshold == point["decision_threshold"]
+        assert model.load().info.seed == point["seed"]
+        card = json.loads((there / "model_card.json").read_text())
+        tested = json.loads((folder / "test" / "table.json").read_text())["rows"]
+        row = next(
+            r for r in tested if (r["member"], r["point"]) == (point["member"], point["point"])
+        )
+        assert card["results"]["accuracy"]["mean"] == pytest.approx(row["test"]["mean"]["accuracy"])
+        assert card["seeds"][0]["seed"] == point["seed"]
+    assert "| knee" in (folder / "report" / "report.md").read_text()
+    before = outputs(tmp_path)
+    shutil.rmtree(folder / "export" / exports[-1]["folder"])
+    run(tmp_path, *changes)
+    assert outputs(tmp_path) == before
