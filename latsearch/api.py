@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from latsearch import selection
 from latsearch.cards.describing import CardOptions as CardOptions
@@ -353,18 +352,16 @@ def curve(file: str | Path) -> DecisionCurve:
     Raises:
         UserError: the file cannot be read, or its arrays are missing or do not fit together.
     """
-    import numpy as np
-
+    from latsearch.data.npz import read_npz
     from latsearch.snn.decoding import decision_curve
 
+    found = read_npz(Path(file))
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
         return decision_curve(found["potentials"], found["labels"], found.get("energy"))
     except KeyError as error:
         there = ", ".join(found) or "nothing"
         raise UserError(f"{file}: has no array {error}, but {there}") from None
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: {error}") from None
 
 

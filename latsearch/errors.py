@@ -7,9 +7,28 @@ from dataclasses import dataclass
 
 
 class LatsearchError(Exception):
-    """Base of every error raised on purpose; its text is one line for the user."""
+    """Base of every error raised on purpose; its text is one line for the user.
+
+    What a terminal would act on instead of showing it is escaped: names and values in the text may
+    come from a stranger's file.
+    """
 
     exit_code = 1
+
+    def __init__(self, *arguments: object):
+        super().__init__(
+            *(printable(each) if isinstance(each, str) else each for each in arguments)
+        )
+
+
+def printable(text: str) -> str:
+    """A text with every character escaped that cannot be shown, but for the ends of lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 class StudyFailed(LatsearchError):

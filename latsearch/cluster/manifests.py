@@ -118,7 +118,9 @@ def load_template(file: Path | None = None) -> dict[str, Any]:
     source = file or next(path for path in _TEMPLATES if path.exists())
     try:
         documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise UserError(f"{source}: is nested too deeply for a RayJob") from None
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{source}: cannot be read: {' '.join(str(error).split())}") from None
     jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]
     if len(jobs) != 1:
@@ -137,9 +139,11 @@ def render(template: Mapping[str, Any], submission: Submission) -> Manifests:
     job = copy.deepcopy(dict(template))
     try:
         _fill(job, submission)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        found = rules.faults(job)
+    except (KeyError, IndexError) as error:
         raise UserError(f"the template is no whole RayJob: {error!r} is missing") from None
-    found = rules.faults(job)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"the template is no RayJob: {' '.join(str(error).split())}") from None
     if found:
         raise UserError("\n".join(found))
     data = {"study.yaml": submission.text}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from latsearch.config.forms import Choices, Range, Section
 from latsearch.config.space import Parameter, Space, Value, sections
 from latsearch.config.text import either, plain, shown
+from latsearch.config.trial import field_types
 
 PathAndMessage = tuple[str, str]
 
@@ -50,7 +51,7 @@ def annotations_of(network: Section, train: Section) -> Mapping[str, Any]:
     return {
         f"{prefix}.{name}": annotation
         for prefix, _, config in sections(network, train)
-        for name, annotation in get_type_hints(config, include_extras=True).items()
+        for name, annotation in field_types(config).items()
         if name not in ("stages", "options", "__pydantic_config__")
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,14 @@ from pydantic import (
 
 from latsearch.config.options import OPTION_NAME, option_name
 from latsearch.config.text import plain, shown
-from latsearch.config.trial import NetworkConfig, Options, StageConfig, TrainConfig, Value
+from latsearch.config.trial import (
+    NetworkConfig,
+    Options,
+    StageConfig,
+    TrainConfig,
+    Value,
+    field_types,
+)
 
 # Tags of the three forms of a field; pydantic puts them into error paths, `wording` takes them out.
 VALUE, RANGE, CHOICES = "<value>", "<range>", "<choices>"
@@ -123,7 +130,7 @@ class Section(Model):
 
 def section_model(config: type, name: str, **replaced: Any) -> type[Section]:
     """The YAML's model of a section: each field of ``config`` fixed or searched."""
-    hints = get_type_hints(config, include_extras=True)
+    hints = field_types(config)
     columns: dict[str, Any] = {}
     for column in fields(config):
         annotation = hints[column.name]

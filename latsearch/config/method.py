@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin
 
 from latsearch.config.forms import base_type
-from latsearch.config.trial import NetworkConfig, TrainConfig
+from latsearch.config.trial import NetworkConfig, TrainConfig, field_types
 
 STATED = "stated"
 OURS = "ours"
@@ -86,7 +86,7 @@ def method_table() -> str:
 
 
 def _values(config: type, field: str) -> str:
-    kind = base_type(get_type_hints(config, include_extras=True)[field])
+    kind = base_type(field_types(config)[field])
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
     return {bool: "true, false", int: "a whole number", float: "a number"}[kind]

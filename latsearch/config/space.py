@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from latsearch.config.forms import Choices, Range, Section, base_type
 from latsearch.config.options import OptionsSection, options_config
@@ -16,6 +16,7 @@ from latsearch.config.trial import (
     StageConfig,
     TrainConfig,
     TrialConfig,
+    field_types,
 )
 from latsearch.config.trial import Value as Value
 
@@ -188,7 +189,7 @@ def sections(
 
 def applies_where(prefix: str, config: type, field: str, stages: int) -> list[Condition]:
     """What the method itself says about where a field is used."""
-    hints = get_type_hints(config, include_extras=True)[field]
+    hints = field_types(config)[field]
     found = [
         Condition(f"{prefix}.{other}", values)
         for marker in hints.__metadata__
@@ -232,7 +233,7 @@ def _parameter(
             conditions=conditions,
             default=column.default,
         )
-    integer = base_type(get_type_hints(config, include_extras=True)[column.name]) is int
+    integer = base_type(field_types(config)[column.name]) is int
     return Parameter(
         name,
         "int" if integer else "float",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticKnownError
@@ -356,3 +356,9 @@ class TrialConfig:
 def _adapter() -> TypeAdapter[TrialConfig]:
     """The checker of whole configurations; it takes milliseconds to build."""
     return TypeAdapter(TrialConfig)
+
+
+@cache
+def field_types(config: type) -> Mapping[str, Any]:
+    """Name → annotation of a configuration's fields, with their markers; slow without a cache."""
+    return get_type_hints(config, include_extras=True)

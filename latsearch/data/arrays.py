@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from latsearch.config import DataConfig
 from latsearch.config.code import find_function, reason, refused
 from latsearch.data.known import LoadOptions
 from latsearch.data.locating import expanded
+from latsearch.data.npz import read_npz
 from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
 from latsearch.errors import DataError, UserError
 
@@ -36,7 +36,7 @@ def open_npz(config: DataConfig, options: LoadOptions) -> Source:
         raise DataError(f"{file} is no file; point data.root at an npz file with x and y")
 
     def decode(skipped: Skipped) -> Iterator[tuple[str, Block]]:
-        yield from _parts(_read(file), str(file))
+        yield from _parts(read_npz(file, _NAMES), str(file))
 
     return Source(config.name, file, (file,), {}, decode, _count(file))
 
@@ -84,21 +84,10 @@ def _call(where: str, root: str | None) -> Mapping[str, Any]:
     return found
 
 
-def _read(file: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if not hasattr(arrays, "files"):
-                raise DataError(f"{file} is no npz file; write one with np.savez({_NAMES[0]}=…)")
-            return {name: arrays[name] for name in arrays.files if name in _NAMES}
-    except (ValueError, OSError, EOFError, BadZipFile, KeyError) as error:
-        raise DataError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-
-
 def _count(file: Path) -> int:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return sum(len(arrays[name]) for name in ("y", "y_test") if name in arrays)
-    except Exception:  # whatever is wrong is said when it is decoded
+        return sum(len(labels) for labels in read_npz(file, ("y", "y_test")).values())
+    except (DataError, TypeError):  # whatever is wrong is said when it is decoded
         return 0
 
 

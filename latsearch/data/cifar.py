@@ -1,16 +1,15 @@
-"""CIFAR-10 and CIFAR-100: pickles of arrays."""
+"""CIFAR-10 and CIFAR-100: pickles of arrays, read without unpickling them."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from latsearch.data.known import Dataset, LoadOptions
 from latsearch.data.md5 import check_md5
+from latsearch.data.plain_pickle import read_plain
 from latsearch.data.splits import Samples
 from latsearch.errors import DataError
 
@@ -20,8 +19,6 @@ _ROW = (3, 32, 32)
 
 def read_cifar10(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:
     """Training and test samples of CIFAR-10.
-
-    The files are pickles, which can run code: they are opened only once their checksums are right.
 
     Raises:
         DataError: a file cannot be read or is damaged.
@@ -47,22 +44,26 @@ def _verify(dataset: Dataset, folder: Path, options: LoadOptions) -> None:
 
 
 def _read(folder: Path, files: Sequence[str], labels: str) -> Samples:
-    batches = [_batch(folder / file, labels) for file in files]
+    batches = [read_batch(folder / file, labels) for file in files]
     return Samples(
         np.concatenate([batch.pixels for batch in batches]),
         np.concatenate([batch.labels for batch in batches]),
     )
 
 
-def _batch(file: Path, labels: str) -> Samples:
+def read_batch(file: Path, labels: str) -> Samples:
+    """The samples in a file, ``labels`` being the name of theirs.
+
+    Raises:
+        DataError: the file cannot be read or is damaged.
+    """
     try:
-        with file.open("rb") as stream:
-            found: dict[str, Any] = pickle.load(stream, encoding="latin1")  # Python 2 wrote it
+        found = read_plain(file.read_bytes())
         pixels = np.asarray(found["data"], dtype=np.uint8).reshape(-1, *_ROW)
         return Samples(pixels, np.asarray(found[labels], dtype=np.int64))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
-    except Exception as error:  # a damaged pickle may raise anything
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{file} is damaged ({type(error).__name__}: {reason}); replace it"

@@ -213,10 +213,13 @@ def _array(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         array: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DataError(f"{file} is damaged ({error}); replace it") from None
+    except Exception as error:  # numpy raises what it likes at damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file} is damaged ({reason[:300]}); replace it") from None
     if array.shape != shape:
         raise DataError(f"{file} has the shape {array.shape}, not {shape}; replace it")
+    if array.dtype != np.uint8:
+        raise DataError(f"{file} holds {array.dtype}, not uint8; replace it")
     return array
 
 

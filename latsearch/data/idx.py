@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from latsearch.data.splits import Samples
 from latsearch.errors import DataError
 
 _UNSIGNED_BYTES = 8  # idx's code of the element type
+_LARGEST = 2**30  # bytes; the largest set of the family, EMNIST, has 0.6 GB
 
 
 def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -29,39 +31,48 @@ def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the file cannot be read, is not of this format, or is not whole.
     """
-    content = _content(file)
-    header = 4 + 4 * dimensions
-    magic = (_UNSIGNED_BYTES << 8) + dimensions
-    found = int.from_bytes(content[:4], "big") if len(content) >= 4 else None
-    if found != magic:
-        start = "is empty" if not content else f"starts with {content[:4].hex()}"
-        raise DataError(
-            f"{file} {start}, not with {magic:08x}, so it is no idx file of "
-            f"{dimensions}-dimensional bytes; replace it"
-        )
-    if len(content) < header:
-        raise DataError(f"{file} ends within its header; it is damaged: replace it")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    expected = header + math.prod(shape)
-    if len(content) != expected:
-        raise DataError(
-            f"{file} has {len(content)} bytes, but its header says {expected}; "
-            "it is damaged: replace it"
-        )
-    read_only = np.frombuffer(content, dtype=np.uint8, offset=header)
-    return read_only.reshape(shape).copy()
-
-
-def _content(file: Path) -> bytes:
     try:
-        if file.suffix == ".gz":
-            with gzip.open(file) as stream:
-                return stream.read()
-        return file.read_bytes()
+        with _opened(file) as stream:
+            return _array(stream, file, dimensions)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{file} is damaged ({error}); replace it") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _opened(file: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+def _array(
+    stream: gzip.GzipFile | BufferedReader, file: Path, dimensions: int
+) -> NDArray[np.uint8]:
+    """The array; no more is unpacked than the header speaks of."""
+    magic = (_UNSIGNED_BYTES << 8) + dimensions
+    start = stream.read(4)
+    if int.from_bytes(start, "big") != magic or len(start) < 4:
+        begins = f"starts with {start.hex()}" if start else "is empty"
+        raise DataError(
+            f"{file} {begins}, not with {magic:08x}, so it is no idx file of "
+            f"{dimensions}-dimensional bytes; replace it"
+        )
+    header = stream.read(4 * dimensions)
+    if len(header) < 4 * dimensions:
+        raise DataError(f"{file} ends within its header; it is damaged: replace it")
+    shape = struct.unpack(f">{dimensions}I", header)
+    expected = math.prod(shape)
+    if expected > _LARGEST:
+        raise DataError(
+            f"{file} says that it holds {expected / 1e9:.1f} GB; it is damaged: replace it"
+        )
+    content = stream.read(expected + 1)
+    if len(content) != expected:
+        most = "more" if len(content) > expected else str(4 + len(header) + len(content))
+        raise DataError(
+            f"{file} has {most} bytes, but its header says {4 + len(header) + expected}; "
+            "it is damaged: replace it"
+        )
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape).copy()
 
 
 def read_pairs(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Samples, Samples]:

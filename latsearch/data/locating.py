@@ -73,6 +73,11 @@ def expanded(folder: str) -> Path:
     return Path(os.path.expanduser(folder))  # unlike Path's own, silent where there is no home
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name from a file names something in a folder, and nothing outside of it."""
+    return name.isprintable() and name not in ("", ".", "..") and not set(name) & set("/\\")
+
+
 def roots(root: str | None) -> Iterator[Path]:
     """The folders below which data sets are: the one that is given, or the usual ones."""
     if root is not None:

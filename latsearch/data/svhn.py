@@ -24,10 +24,15 @@ def read_svhn(dataset: Dataset, folder: Path, options: LoadOptions) -> tuple[Sam
     if options.verify:
         for file in FILES:
             check_md5(folder / file, dataset.md5[file])
-    return _part(folder / FILES[0]), _part(folder / FILES[1])
+    return read_part(folder / FILES[0]), read_part(folder / FILES[1])
 
 
-def _part(file: Path) -> Samples:
+def read_part(file: Path) -> Samples:
+    """The samples in a MATLAB file; its label 10 is the digit 0.
+
+    Raises:
+        DataError: the file cannot be read or is damaged.
+    """
     from scipy.io import loadmat  # type: ignore[import-untyped]
 
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latsearch.data.image_folder import Files, decode_files
 from latsearch.data.known import Dataset, LoadOptions
+from latsearch.data.locating import is_plain
 from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
 from latsearch.errors import DataError
 
@@ -26,6 +27,11 @@ def open_tiny_imagenet(dataset: Dataset, folder: Path, options: LoadOptions) -> 
         DataError: a list or folder is missing, damaged, or names what is not there.
     """
     wnids = sorted(line.strip() for line in _lines(folder / "wnids.txt") if line.strip())
+    for wnid in wnids:
+        if not is_plain(wnid):
+            raise DataError(
+                f"{folder / 'wnids.txt'} has {wnid!r}, which names no folder; replace it"
+            )
     labels = {wnid: label for label, wnid in enumerate(wnids)}
     train = [(path, labels[wnid]) for wnid in wnids for path in _images(folder / "train" / wnid)]
     test = [*_annotated(folder / "val", labels)]
@@ -57,6 +63,10 @@ def _annotated(folder: Path, labels: dict[str, int]) -> Iterator[tuple[Path, int
             raise DataError(
                 f"{listed} has the class {wnid.strip() or 'missing'!r} in line {number}, which is "
                 "not in wnids.txt; replace both"
+            )
+        if not is_plain(file):
+            raise DataError(
+                f"{listed} has {file!r} in line {number}, which names no image; replace it"
             )
         yield folder / "images" / file, labels[wnid.strip()]
 

@@ -147,7 +147,7 @@ def test_npz_without_a_test_split_gives_a_fifth_of_it(tmp_path: Path) -> None:
         ({"x": np.zeros((40, 5, 9, 5)), "y": Y}, "but an image has 1 or 3 channels"),
         ({"x": X, "y": Y, "x_test": X}, "has one of x_test and y_test; give both or neither"),
         ({"x": X, "y": Y, "x_test": X, "y_test": Y + 1}, "y_test has the label 4, which y has not"),
-        ({"x": np.array([{}] * 40), "y": Y}, "cannot be read: Object arrays cannot be loaded"),
+        ({"x": np.array([{}] * 40), "y": Y}, "cannot be read: x.npy holds Python objects"),
         ({"x": X[:0], "y": Y[:0]}, ": y is empty"),
     ],
 )

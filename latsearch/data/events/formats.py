@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latsearch.data.events.aedat4 import read_aedat4
 from latsearch.data.events.binning import Events
 from latsearch.errors import DataError
 
@@ -32,15 +32,26 @@ def read_events(file: Path) -> Events:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{file} cannot be read: {reason}; is it damaged?") from None
-    except Exception as error:  # h5py, numpy and aedat each raise their own for a damaged file
+    except Exception as error:  # h5py, numpy and pyarrow each raise their own for a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{file} is damaged: {reason}; replace it") from None
 
 
 def as_events(t: Any, x: Any, y: Any, p: Any) -> Events:
-    """Events of columns in any integer or float type."""
-    columns = [np.asarray(column).astype(np.int64) for column in (t, x, y, p)]
-    return Events(*columns)
+    """Events of columns in any integer or float type.
+
+    Raises:
+        ValueError: they are no columns of numbers, or not equally long.
+    """
+    columns = [np.asarray(column) for column in (t, x, y, p)]
+    shapes = {column.shape for column in columns}
+    if len(shapes) > 1 or columns[0].ndim != 1:
+        raise ValueError(f"columns of shapes {', '.join(map(str, sorted(shapes)))}")
+    kinds = {column.dtype.kind for column in columns}
+    if not kinds <= set("buif"):
+        raise ValueError("columns that are no numbers")
+    with np.errstate(invalid="ignore"):  # nan and inf become numbers that no sensor has
+        return Events(*(column.astype(np.int64) for column in columns))
 
 
 def _npy(file: Path) -> Events:
@@ -75,18 +86,8 @@ def _hdf5(file: Path) -> Events:
 
 def _aedat4(file: Path) -> Events:
     """The first stream of events."""
-    if find_spec("aedat") is None:
-        raise DataError(f"{file} needs the package aedat: pip install 'latsearch[events]'")
-    from tonic.io import read_aedat4
-
-    try:
-        found = read_aedat4(str(file))
-    except ValueError as error:
-        if "at least one array" in str(error):  # a stream of events without any
-            return as_events([], [], [], [])
-        raise
-    t, x, y, p = (found[name] for name in found.dtype.names)  # names differ between versions
-    return as_events(t, x, y, p)
+    found = read_aedat4(file)
+    return as_events(*(found[name] for name in "txyp"))
 
 
 def _aedat2(file: Path) -> Events:

@@ -141,14 +141,15 @@ def shd(folder: Path, part: Part) -> Recordings:
         with h5py.File(file, "r") as content:
             labels = np.asarray(content["labels"]).astype(np.int64)
             times, units = len(content["spikes/times"]), len(content["spikes/units"])
-    except (OSError, KeyError) as error:
-        raise DataError(f"{file} is damaged: {error}; replace it") from None
+        listed = _opened(SHD, folder, train=part == "train")
+    except Exception as error:  # h5py raises what it likes at a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file} is damaged: {reason}; replace it") from None
     if not len(labels) == times == units:
         raise DataError(
             f"{file} holds {len(labels)} labels for {times} lists of times and {units} of units; "
             "replace it"
         )
-    listed = _opened(SHD, folder, train=part == "train")
 
     def decode(index: int) -> Events:
         found = listed[index][0]
