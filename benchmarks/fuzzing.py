@@ -34,7 +34,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CSV = ROOT / "benchmarks/fuzzing.csv"
 COLUMNS = ("target", "first", "inputs", "taken", "refused", "findings", "seconds", "slowest", "mb")
-BATCH = {"yaml": 10_000}
+BATCH = {"yaml": 20_000, "where": 50_000}
 USUAL_BATCH = 5_000
 CPU_SECONDS = 5  # of one input
 MEMORY = 2 * 2**30  # beyond what the imports took
@@ -72,10 +72,20 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
     """The text above as it is."""
 
 
+_over: list[int] = []  # the signal that ended the campaign
+
+
+def _end(number: int, frame: object) -> None:
+    _over.append(number)
+    raise KeyboardInterrupt
+
+
 def campaign(args: argparse.Namespace) -> None:
     """One batch of each target after the other, until all have their goal or the time is up."""
     from tests.fuzz.targets import targets
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     end = time.monotonic() + 3600 * args.hours
     chosen = args.only.split(",") if args.only else list(targets())
     goals = {name: 200 if args.quick else targets()[name].goal for name in chosen}
@@ -83,10 +93,10 @@ def campaign(args: argparse.Namespace) -> None:
         done = totals(args.csv)
         missing = {n: g - done.get(n, {}).get("inputs", 0) for n, g in goals.items()}
         missing = {name: count for name, count in missing.items() if count > 0}
-        if not missing or time.monotonic() > end:
+        if not missing or time.monotonic() > end or _over:
             return
         for name, count in missing.items():
-            if time.monotonic() < end:
+            if time.monotonic() < end and not _over:
                 first = int(done.get(name, {}).get("next", 0))
                 size = int(min(count, BATCH.get(name, USUAL_BATCH)))
                 record(args.csv, watched(name, first, size, args.findings))
@@ -107,14 +117,21 @@ def watched(name: str, first: int, count: int, findings: Path) -> Mapping[str, o
             state.name,
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=errors)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=errors, start_new_session=True
+        )
         shared, seen, since = State(Path(state.name)), -1, time.monotonic()
-        while process.poll() is None:
-            time.sleep(0.2)
-            if shared.inputs != seen or stopped(process.pid):
-                seen, since = shared.inputs, time.monotonic()
-            elif time.monotonic() - since > SILENCE:
-                process.kill()
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if shared.inputs != seen or stopped(process.pid):
+                    seen, since = shared.inputs, time.monotonic()
+                elif time.monotonic() - since > SILENCE:
+                    process.kill()
+        except KeyboardInterrupt:  # what was tried counts, and the next campaign goes on from there
+            process.terminate()
+            process.wait()
+            return shared.row(name, first)
         row = shared.row(name, first)
         if process.returncode:
             errors.seek(0)
@@ -170,9 +187,9 @@ class State:
 
 def run_batch(name: str, first: int, count: int, file: Path, findings: Path) -> None:
     """Try inputs, in the process that has the bounds."""
-    from tests.fuzz.targets import accepted, targets
+    from tests.fuzz.targets import accepted, find
 
-    target, state = targets()[name], State(file)
+    target, state = find(name), State(file)
     with tempfile.TemporaryDirectory() as scratch:
         places = [Path(scratch, part) for part in ("seeds", "work")]
         for place in places:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -136,7 +135,7 @@ class Splits:
         values = tuple(getattr(self, known.name) for known in fields(self))
         if self.recipe is None:
             return Splits, values
-        return _reopened, (pickle.dumps(values), self.recipe)
+        return _reopened, (values, self.recipe)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -163,8 +162,11 @@ class Splits:
         )
 
 
-class _NoSuchFile(Exception):
-    """The file of pickled samples is not on this machine."""
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Stands for samples whose file is not on this machine."""
+
+    reason: str
 
 
 def _mapped(
@@ -175,19 +177,16 @@ def _mapped(
     labels: NDArray[np.int64],
     rows: NDArray[np.intp] | None,
     bin_ends: NDArray[np.float32] | None,
-) -> Samples:
+) -> Samples | _Elsewhere:
     try:
         pixels = np.memmap(file, dtype, "r", offset, shape)
     except (OSError, ValueError) as error:
-        raise _NoSuchFile(f"{file}: {error}") from error
+        return _Elsewhere(f"{file}: {error}")
     return Samples(pixels, labels, rows, bin_ends)
 
 
-def _reopened(values: bytes, recipe: Callable[[], Splits]) -> Splits:
-    try:
-        return Splits(*pickle.loads(values))
-    except _NoSuchFile:
-        return recipe()
+def _reopened(values: tuple[Any, ...], recipe: Callable[[], Splits]) -> Splits:
+    return recipe() if any(isinstance(each, _Elsewhere) for each in values) else Splits(*values)
 
 
 def _made_without_test(recipe: Callable[[], Splits]) -> Splits:

@@ -193,6 +193,6 @@ def _parameter_scale(parameter: Parameter) -> Json:
         return {"type": "category"}
     if not parameter.log:
         return {"type": "linear", "nticks": 5}
-    assert parameter.low
-    assert parameter.high
+    assert parameter.low is not None
+    assert parameter.high is not None
     return log_scale(parameter.low, parameter.high)

@@ -87,7 +87,7 @@ def _npz(file: Path) -> None:
 
 
 def _npz_seeds(folder: Path) -> list[bytes]:
-    x, y = formats.images(4, (1, 3, 3)), np.arange(4) % 2
+    x, y = formats.images(4, (1, 5, 5)), np.arange(4) % 2
     return [
         _saved(x=x, y=y),
         _saved(x=x[:, 0] / 255.0, y=y[:, None], x_test=x[:2, 0], y_test=y[:2]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from latsearch.errors import LatsearchError
 from tests.fuzz.mutation import Mutate
 
 Check = Callable[[bytes], object]
+MODULES = ("texts", "events", "images", "models")
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,17 @@ def accepted(check: Check, content: bytes) -> bool:
 
 def targets() -> Mapping[str, Target]:
     """All targets by name."""
-    from tests.fuzz import events, images, models, texts
+    return {target.name: target for module in MODULES for target in _of(module)}
 
-    found = (*texts.TARGETS, *events.TARGETS, *images.TARGETS, *models.TARGETS)
-    return {target.name: target for target in found}
+
+def find(name: str) -> Target:
+    """A target; modules after its own are not imported, some of which take seconds."""
+    return next(target for module in MODULES for target in _of(module) if target.name == name)
+
+
+def _of(module: str) -> tuple[Target, ...]:
+    found: tuple[Target, ...] = import_module(f"tests.fuzz.{module}").TARGETS
+    return found
 
 
 def file_check(name: str, read: Callable[[Path], object]) -> Callable[[Path], Check]:
