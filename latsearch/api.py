@@ -139,7 +139,9 @@ class RunOptions:
         for section, name in ((search, "trials"), (search, "seed"), (data, "study")):
             value = getattr(self, name)
             section[name] = section[name] if value is None else value
+        # these are written without their passwords
         data["storage"] = environment_url() or config.storage
+        data["tracking"]["uri"] = config.tracking.uri
         space = config.space
         if CUSTOM in (space.domain("network.family") or ()) and not self.allow_code:
             functions = space.domain("network.function") or ()

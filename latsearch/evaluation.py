@@ -15,8 +15,7 @@ from torch import Tensor
 from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
-from latsearch.snn.checkpoint import CheckpointInfo, load_weights, read_info
-from latsearch.snn.custom import CustomNetwork
+from latsearch.snn.checkpoint import CheckpointError, CheckpointInfo, load_weights, read_info
 from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
 from latsearch.snn.diagnostics import NeuronActivity, blank_firing_rate
 from latsearch.snn.energy import energy_meter
@@ -286,8 +285,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> LoadedN
         CheckpointError: a file is missing, damaged or not ours; the message names it.
     """
     info = read_info(folder)
-    network = build_any(info.trial.network, info.input_shape, info.classes, meta=True)
-    if not isinstance(network, CustomNetwork):
-        network = network.to_empty(device="cpu")
+    try:
+        network = build_any(info.trial.network, info.input_shape, info.classes, meta=True)
+    except (RuntimeError, ArithmeticError, TypeError, ValueError) as error:  # torch's, of sizes
+        reason = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{folder}: no such network can be built: {reason}") from None
     load_weights(network, folder)
     return LoadedNetwork(network, info, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -17,7 +17,7 @@ from latsearch.config.schema import shorten
 from latsearch.config.strict_yaml import read_yaml
 from latsearch.config.study import Bound, CorruptionName, StudyConfig, study_name, version_1
 from latsearch.config.text import shown
-from latsearch.config.trial import NetworkConfig, TrainConfig
+from latsearch.config.trial import NetworkConfig, TrainConfig, field_types
 from latsearch.config.wording import explain
 from latsearch.errors import ConfigError, Fault
 from latsearch.objectives import NUMERIC_COLUMNS, ROBUST
@@ -225,7 +225,7 @@ def _fields() -> dict[str, Any]:
     return {
         f"{section}.{name}": annotation
         for section, config in sections
-        for name, annotation in get_type_hints(config, include_extras=True).items()
+        for name, annotation in field_types(config).items()
         if name not in ("stages", "__pydantic_config__")
     }
 

@@ -396,10 +396,16 @@ class TrackingConfig(Model):
     uri: str | None = Field(
         default=None,
         min_length=1,
+        repr=False,
         description="MLflow tracking URI; null: MLFLOW_TRACKING_URI, or mlflow.db in the runs "
         "folder",
     )
     enabled: bool = Field(default=True, description="publish to MLflow at all")
+
+    @field_serializer("uri")
+    def _uri_shown(self, uri: str | None) -> str | None:
+        """A password is never written to storage, MLflow or reports."""
+        return None if uri is None else without_password(uri)
 
 
 class RobustnessConfig(Model):

@@ -7,6 +7,7 @@ ignored, and removed when the study goes on. Workers write, the driver commits.
 from __future__ import annotations
 
 import errno
+import re
 import secrets
 import shutil
 import tempfile
@@ -34,6 +35,7 @@ _HOPELESS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
 )
 WEIGHTS, STATE = "model.safetensors", "state.pt"
+_NAME = re.compile(r"trials/\d{5,9}/([0-9a-f]{8}/)?\d{5,9}")
 
 T = TypeVar("T")
 
@@ -119,13 +121,13 @@ class FolderCheckpoints(Checkpoints):
     def reading(self, name: str) -> Iterator[Path]:
         """The folder itself, once it is seen here."""
         deadline = time.monotonic() + (_LAG if self._shared else 0.0)
-        while not (self._folder / name / WEIGHTS).is_file() and time.monotonic() < deadline:
+        while not (self._place(name) / WEIGHTS).is_file() and time.monotonic() < deadline:
             time.sleep(0.5)
-        yield self._folder / name
+        yield self._place(name)
 
     def fetched(self, name: str) -> Path | None:
         """The folder itself."""
-        folder = self._folder / name
+        folder = self._place(name)
         return folder if (folder / WEIGHTS).is_file() else None
 
     def names(self, number: int) -> Sequence[str]:
@@ -135,11 +137,14 @@ class FolderCheckpoints(Checkpoints):
 
     def remove(self, name: str) -> None:
         """Remove the folder."""
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        shutil.rmtree(self._place(name), ignore_errors=True)
 
     def drop_state(self, name: str) -> None:
         """Remove the file."""
-        (self._folder / name / STATE).unlink(missing_ok=True)
+        (self._place(name) / STATE).unlink(missing_ok=True)
+
+    def _place(self, name: str) -> Path:
+        return self._folder / checked(name)
 
     def sign(self, name: str) -> None:
         """Make an empty file."""
@@ -187,12 +192,12 @@ class ObjectCheckpoints(Checkpoints):
         """A copy that goes away again."""
         with tempfile.TemporaryDirectory(prefix="latsearch-") as scratch:
             folder = Path(scratch) / "checkpoint"
-            outlast(lambda: download(self._uri, name, folder), str(self))
+            outlast(lambda: download(self._uri, checked(name), folder), str(self))
             yield folder
 
     def fetched(self, name: str) -> Path | None:
         """A copy without the training's state; checkpoints do not change, so it is made once."""
-        folder = self._cache / name
+        folder = self._cache / checked(name)
         if not (folder / WEIGHTS).is_file():
             aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
             try:
@@ -216,7 +221,7 @@ class ObjectCheckpoints(Checkpoints):
         """Remove the objects, and the copy here."""
         place, root = file_system(self._uri)
         with suppress(OSError):
-            for path in objects_below(place, f"{root}/{name}"):
+            for path in objects_below(place, f"{root}/{checked(name)}"):
                 place.delete_file(path)
         shutil.rmtree(self._cache / name, ignore_errors=True)
 
@@ -224,7 +229,7 @@ class ObjectCheckpoints(Checkpoints):
         """Remove the object."""
         place, root = file_system(self._uri)
         with suppress(OSError):
-            place.delete_file(f"{root}/{name}/{STATE}")
+            place.delete_file(f"{root}/{checked(name)}/{STATE}")
 
     def sign(self, name: str) -> None:
         """Write an empty object."""
@@ -240,6 +245,17 @@ class ObjectCheckpoints(Checkpoints):
         place, root = file_system(self._uri)
         for path in objects_below(place, f"{root}/signs"):
             place.delete_file(path)
+
+
+def checked(name: str) -> str:
+    """A checkpoint's name, which a study's storage says and which may be anybody's words.
+
+    Raises:
+        StorageError: it is none, and could lead out of the study.
+    """
+    if not _NAME.fullmatch(name):
+        raise StorageError(f"{name!r} is no checkpoint's name; the study's storage is damaged")
+    return name
 
 
 def trial_folder(number: int) -> str:

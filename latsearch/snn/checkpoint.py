@@ -7,10 +7,12 @@ A folder is complete or absent: it is written aside and moved into place.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 STATE_FILE = "state.pt"
+_LARGEST_CONFIG = 1_000_000  # bytes; ours have some thousand
+_LARGEST_AXIS = 2**16
 
 
 class CheckpointError(LatsearchError):
@@ -98,19 +102,47 @@ def read_info(folder: Path) -> CheckpointInfo:
     """
     file = folder / CONFIG_FILE
     try:
-        data = json.loads(file.read_text())
+        with file.open("rb") as stream:
+            text = stream.read(_LARGEST_CONFIG + 1)
+        if len(text) > _LARGEST_CONFIG:
+            raise CheckpointError(f"{file}: is larger than 1 MB, so no latsearch checkpoint")
+        data = json.loads(text)
         version = data.pop("version")
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{file}: format version {version}, expected {FORMAT_VERSION}")
-        return pydantic.TypeAdapter(CheckpointInfo).validate_python(data)
+        return _checked(_adapter().validate_python(data), file)
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror}") from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{file}: {where}: {first['msg']}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a latsearch checkpoint ({error})") from error
+
+
+@cache
+def _adapter() -> pydantic.TypeAdapter[CheckpointInfo]:
+    return pydantic.TypeAdapter(CheckpointInfo)
+
+
+def _checked(info: CheckpointInfo, file: Path) -> CheckpointInfo:
+    """Refuse what no network is of; the network itself refuses the rest."""
+    channels = info.input_shape[0]
+    for name, good, rule in (
+        ("input_shape", all(1 <= n <= _LARGEST_AXIS for n in info.input_shape), "1 to 65536"),
+        ("classes", 2 <= info.classes <= _LARGEST_AXIS, "2 to 65536"),
+        (
+            "mean",
+            len(info.mean) == channels and all(map(math.isfinite, info.mean)),
+            "one a channel",
+        ),
+        ("std", len(info.std) == channels and all(0 < s < math.inf for s in info.std), "positive"),
+    ):
+        if not good:
+            found = str(getattr(info, name))[:80]
+            raise CheckpointError(f"{file}: {name}: {found}; expected {rule}: the file is damaged")
+    return info
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -123,7 +155,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = safetensors.torch.load_file(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file}: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{file}: {(str(error).splitlines() or [''])[0]}") from error
     return weights
 
 
@@ -144,12 +176,23 @@ def read_state(folder: Path) -> dict[str, Any]:
 def load_weights(network: torch.nn.Module, folder: Path) -> None:
     """Load a checkpoint's weights into a network of its configuration.
 
+    Args:
+        network: one on the device ``meta`` gets its memory only once the weights are known to fit:
+            a description may speak of a network that no memory holds.
+        folder: the checkpoint's.
+
     Raises:
         CheckpointError: the file is missing or damaged, or does not fit the network.
     """
+    weights, wanted = read_weights(folder), network.state_dict()
+    misfit = CheckpointError(
+        f"{folder / MODEL_FILE}: the weights do not fit the network of {CONFIG_FILE}"
+    )
+    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in wanted.items()}:
+        raise misfit
+    if any(parameter.is_meta for parameter in network.parameters()):
+        network.to_empty(device="cpu")
     try:
-        network.load_state_dict(read_weights(folder))
+        network.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder / MODEL_FILE}: the weights do not fit the network of {CONFIG_FILE}"
-        ) from error
+        raise misfit from error

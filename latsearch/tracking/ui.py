@@ -85,7 +85,12 @@ def ui_server(uri: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes
     with TemporaryFile() as log:
         server = subprocess.Popen(
             ui_command(uri, port),
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            # the store's URI may hold a password, and everybody sees command lines
+            env={
+                **os.environ,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_BACKEND_STORE_URI": uri,
+            },
             # a session of its own: the terminal's Ctrl-C is for us, who then stop all of it
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -100,8 +105,11 @@ def ui_server(uri: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes
 
 
 def ui_command(uri: str, port: int) -> list[str]:
-    """The command that serves MLflow's UI for a store that is no server itself."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    """The command that serves MLflow's UI for a store that is no server itself.
+
+    The store is in MLFLOW_BACKEND_STORE_URI.
+    """
+    command = [sys.executable, "-m", "mlflow", "server"]
     artifacts = artifact_folder(uri)
     if artifacts is not None:
         command += ["--artifacts-destination", artifacts.as_uri()]

@@ -59,7 +59,7 @@ def _loading(name: str) -> Callable[[Path], Check]:
         def check(content: bytes) -> None:
             (place / name).write_bytes(content)
             loaded = load_checkpoint(place)
-            if loaded.info.input_shape == (1, 8, 8):
+            if loaded.info.input_shape == (1, 8, 8) and loaded.info.duration_ms is None:
                 loaded.decide(np.zeros((1, 1, 8, 8), np.uint8), 0.5)
 
         return check

@@ -109,7 +109,7 @@ def test_a_lost_checkpoint_is_an_error_at_once_in_object_storage(
 ) -> None:
     checkpoints = ObjectCheckpoints(s3.uri("runs/none"), tmp_path)
     with pytest.raises(StorageError, match=r"runs/none: .*no such checkpoint"):
-        checkpoints.reading("trials/00000/a/00001").__enter__()
+        checkpoints.reading("trials/00000/0a1b2c3d/00001").__enter__()
 
 
 def test_signs(checkpoints: Checkpoints, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from tonic.datasets import CIFAR10DVS
 
@@ -103,8 +104,8 @@ def write_aedat2(file: Path, columns: Columns) -> None:
     file.write_bytes(header + pairs.tobytes())
 
 
-def write_aedat4(file: Path, columns: Columns, packets: int = 2) -> None:
-    """AEDAT 4 without compression: a flatbuffer header, then packets of flatbuffers."""
+def write_aedat4(file: Path, columns: Columns, packets: int = 2, codec: str | None = None) -> None:
+    """AEDAT 4: a flatbuffer header, then packets of flatbuffers, each compressed by a codec."""
     info = (
         b'<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
         b'<node name="0" path="/mainloop/Recorder/outInfo/0/">'
@@ -114,18 +115,29 @@ def write_aedat4(file: Path, columns: Columns, packets: int = 2) -> None:
         b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
         b"</node></node></node></dv>"
     )
-    content = bytearray(b"#!AER-DAT4.0\r\n" + _io_header(info))
+    compression = {None: 0, "lz4": 1, "zstd": 3}[codec]
+    content = bytearray(b"#!AER-DAT4.0\r\n" + _io_header(info, compression))
     for part in np.array_split(columns, packets) if len(columns) else ():
         packet = _event_packet(part)
+        if codec is not None:
+            packed = pa.BufferOutputStream()
+            with pa.CompressedOutputStream(packed, codec) as stream:
+                stream.write(packet)
+            packet = packed.getvalue().to_pybytes()
         content += struct.pack("<ii", 0, len(packet)) + packet
     file.write_bytes(bytes(content))
 
 
-def _io_header(info: bytes) -> bytes:
+def _io_header(info: bytes, compression: int) -> bytes:
     """IOHeader {compression: int32 = NONE, dataTablePosition: int64 = -1, infoNode: string}."""
-    vtable = struct.pack("<HHHHH", 10, 8, 0, 0, 4)  # only infoNode differs from its default
     table_at = 8 + 12  # after the root's offset, the identifier and the padded vtable
-    table = struct.pack("<ii", 12, 4)  # the vtable lies 12 bytes before; the string 4 after
+    # the vtable lies 12 bytes before the table; a field that has its default is left out
+    if compression == 0:
+        vtable = struct.pack("<HHHHH", 10, 8, 0, 0, 4)
+        table = struct.pack("<ii", 12, 4)  # the string comes 4 after
+    else:
+        vtable = struct.pack("<HHHHH", 10, 12, 8, 0, 4)
+        table = struct.pack("<iii", 12, 8, compression)
     text = struct.pack("<I", len(info)) + info + b"\0"
     body = struct.pack("<I", table_at) + b"IOHE" + vtable + b"\0\0" + table + text
     body += b"\0" * (-len(body) % 4)
