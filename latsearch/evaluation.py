@@ -16,6 +16,7 @@ from latsearch.config.energy import DEFAULT_PROFILE, EnergyProfile
 from latsearch.data.splits import Samples
 from latsearch.objectives import DecisionCurve
 from latsearch.snn.checkpoint import CheckpointError, CheckpointInfo, load_weights, read_info
+from latsearch.snn.custom import CustomNetwork
 from latsearch.snn.decoding import Decision, decide, decision_curve, decision_times, joined
 from latsearch.snn.diagnostics import NeuronActivity, blank_firing_rate
 from latsearch.snn.energy import energy_meter

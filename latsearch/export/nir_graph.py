@@ -144,7 +144,8 @@ class _Builder:
         """Sum pooling of 2x2, or of the whole map."""
         if pool is None:
             return list(sources)
-        assert pool in ("sum", "global")
+        if pool not in ("sum", "global"):
+            raise ValueError(f"NIR has no {pool} pooling of spikes")
         kernel = np.array((2, 2) if pool == "sum" else self._shape[1:])
         return self.add(f"{name}_pool", nir.SumPool2d(kernel, kernel, np.zeros(2, int)), sources)
 
