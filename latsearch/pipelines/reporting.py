@@ -270,7 +270,6 @@ def _registered(found: Mapping[str, Any]) -> Section:
 
 def _published(context: Context, table: Mapping[str, Any]) -> Section:
     name = context.study_config.data.name
-    known = PUBLISHED.get(name, ())
     heads = ("method", "test accuracy", "timesteps", "energy/nJ", "source")
     own = [row for row in table["rows"] if row["variant"] is None]
     best = max(own, key=lambda row: row["validation"]["mean"]["accuracy"])
@@ -285,10 +284,8 @@ def _published(context: Context, table: Mapping[str, Any]) -> Section:
         ]
         for words, row in (("most accurate", best), ("fastest", fast))
     ]
-    lines += [
-        [one.method, f"{one.accuracy:.2%}", one.timesteps or "not known", "not known", one.source]
-        for one in known
-    ]
+    known = published_rows(name)
+    lines += known
     text = (
         "Published figures are as their sources give them, from networks of other sizes and other "
         "protocols (many take the best epoch on the test split)."
@@ -298,6 +295,14 @@ def _published(context: Context, table: Mapping[str, Any]) -> Section:
         "sources that we have; the tables above are ours alone.",
     )
     return Section("Beside published figures", text, heads, lines)
+
+
+def published_rows(name: str) -> list[list[str]]:
+    """The published figures for a data set as rows of the report's table."""
+    return [
+        [one.method, f"{one.accuracy:.2%}", one.timesteps or "not known", "not known", one.source]
+        for one in PUBLISHED.get(name, ())
+    ]
 
 
 def _name(row: Mapping[str, Any]) -> str:
