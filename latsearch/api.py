@@ -44,8 +44,10 @@ from latsearch.runs import (
     study_folder,
 )
 from latsearch.search.address import check_address, use_token
+from latsearch.search.cost import TrainingCost
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
+from latsearch.search.interrupts import interrupts
 from latsearch.search.limits import Limits
 from latsearch.search.observations import Observation
 from latsearch.search.query import parse
@@ -107,6 +109,7 @@ class RunOptions:
         fresh: put an earlier study of this name aside and start anew.
         download: fetch a missing data set where the library can.
         allow_code: the user allows that Python code named in the YAML is run.
+        deterministic: trainings give the same figures however many run at a time.
         progress: told of the preparation of a data set; None for nobody.
     """
 
@@ -120,6 +123,7 @@ class RunOptions:
     fresh: bool = False
     download: bool = False
     allow_code: bool = False
+    deterministic: bool = False
     progress: Progress | None = None
 
     def applied(self, config: StudyConfig) -> StudyConfig:
@@ -139,6 +143,7 @@ class RunOptions:
         for section, name in ((search, "trials"), (search, "seed"), (data, "study")):
             value = getattr(self, name)
             section[name] = section[name] if value is None else value
+        data["run"]["deterministic"] |= self.deterministic
         # these are written without their passwords
         data["storage"] = environment_url() or config.storage
         data["tracking"]["uri"] = config.tracking.uri
@@ -196,7 +201,7 @@ def _run(
             "itself: name a database with storage: postgresql://… or in LATSEARCH_STORAGE"
         )
     _make(folder)
-    with ExitStack() as opening:
+    with interrupts(), ExitStack() as opening:
         opening.enter_context(folder_lock(folder, config.storage, home))
         aside = put_aside(folder) if options.fresh else None
         with _executor(options, splits, warn) as executor:
@@ -211,7 +216,8 @@ def _run(
     records = study.trials()
     if finished and all(record.state is TrialState.FAILED for record in records):
         reasons = {record.reason for record in records if record.reason}
-        raise StudyFailed(f"{folder}: every trial failed: {'; '.join(sorted(reasons)[:3])}")
+        why = "; ".join(sorted(reasons)[:3])
+        raise StudyFailed(f"{folder}: every trial failed: {why}; traces: {study.failures}")
     front = study_front(study, records)
     return RunResult(folder, status, front, finished, aside, _url(publisher))
 
@@ -565,7 +571,8 @@ def _search(
 ) -> bool:
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
-    sampler = sampler_for(config, study.reference)
+    cost = TrainingCost(config.space, splits.input_shape, splits.classes, len(splits.train))
+    sampler = sampler_for(config, study.reference, cost)
     limits = Limits(config, splits.input_shape, splits.classes)
     search = Search(study, sampler, before=before, refuse=limits.broken)
     search.observe(observer)
@@ -592,10 +599,11 @@ def _search_inline(
     search: Search, study: Study, splits: Splits, view: View, deadline: float | None
 ) -> None:
     from latsearch.search.inline import run_inline
-    from latsearch.search.worker import limit_threads, settings_for
+    from latsearch.search.worker import limit_threads, repeatable, settings_for
 
-    limit_threads(study.config.resources.cpus_per_trial)
-    with view(1) as observer:
+    deterministic = study.config.run.deterministic
+    limit_threads(study.config.resources.cpus_per_trial, deterministic=deterministic)
+    with repeatable(deterministic), view(1) as observer:
         search.observe(observer)
         run_inline(search, splits, settings_for(study), deadline)
 

@@ -117,6 +117,8 @@ def measure(
     images: Tensor | SampleStore,
     normalize: Normalization,
     profile: EnergyProfile,
+    *,
+    parts: int = 1,
 ) -> Measurement:
     """Run the network in evaluation mode and count its operations.
 
@@ -128,6 +130,7 @@ def measure(
             a store of them.
         normalize: the normalisation it was trained with.
         profile: prices of the operations.
+        parts: by what batches are smaller than usual, where memory is short.
     """
     mode = network.training
     network.eval()
@@ -137,7 +140,7 @@ def measure(
             with energy_meter(network, profile) as meter, NeuronActivity(network) as neurons:
                 potentials = [
                     network(normalize(batch)).cpu()
-                    for batch in images.split(batch_size(network, device))
+                    for batch in images.split(max(1, batch_size(network, device) // parts))
                 ]
             first = next(iter(images.split(1)))
             blank = blank_firing_rate(network, normalize(torch.zeros_like(first)))

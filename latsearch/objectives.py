@@ -210,6 +210,8 @@ class EpochReport:
             folder; None where none was written.
         decision_times: samples that decide at each timestep 1..T, for each row of the curve; None
             where they were not kept.
+        weights: digest of the network's weights; None where no checkpoint was written.
+        ran: where the training ran, in its first report after it was started or went on.
     """
 
     epoch: int
@@ -218,6 +220,8 @@ class EpochReport:
     seconds: float
     checkpoint: str | None = None
     decision_times: tuple[tuple[int, ...], ...] | None = None
+    weights: str | None = None
+    ran: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -228,6 +232,8 @@ class EpochReport:
             "seconds": round(self.seconds, 3),
             "checkpoint": self.checkpoint,
             **({"decision_times": self.decision_times} if self.decision_times else {}),
+            **({"weights": self.weights} if self.weights else {}),
+            **({"ran": dict(self.ran)} if self.ran else {}),
         }
 
     @classmethod
@@ -243,4 +249,6 @@ class EpochReport:
             seconds=data["seconds"],
             checkpoint=data["checkpoint"],
             decision_times=tuple(map(tuple, data.get("decision_times") or ())) or None,
+            weights=data.get("weights"),
+            ran=data.get("ran"),
         )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latsearch.config import StudyConfig
 from latsearch.objectives import ROBUST, OperatingPoint
 from latsearch.search.driver import study_hypervolume
+from latsearch.search.outlook import cause
 from latsearch.search.results import METRICS, front, operating_points
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
@@ -31,6 +34,9 @@ class StudyStatus:
         complete: trials trained to their full budget.
         pruned: trials stopped early.
         failed: trials that failed for good.
+        why: how many trials failed for each reason, the most common first.
+        refused: points that were not trained since they break a constraint known before; of many
+            before one trial the last hundred are known.
         running: trials in training now.
         interrupted: trials that wait for the study to go on.
         front: rows on the front.
@@ -38,6 +44,7 @@ class StudyStatus:
         seconds: wall time that the search has taken.
         trials_per_minute: ended trials a minute of it.
         exhausted: whether the space has no further point to try.
+        fingerprint: digest of all ended trials and their curves: equal where studies are.
         driver: the process that drives it now; None where nobody does.
     """
 
@@ -47,6 +54,7 @@ class StudyStatus:
     complete: int
     pruned: int
     failed: int
+    refused: int
     running: int
     interrupted: int
     front: int
@@ -54,7 +62,9 @@ class StudyStatus:
     seconds: float
     trials_per_minute: float
     exhausted: bool
+    fingerprint: str
     driver: str | None
+    why: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -75,6 +85,7 @@ def study_status(study: Study) -> StudyStatus:
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
         failed=count[TrialState.FAILED],
+        refused=sum(len(record.refused) for record in records),
         running=count[TrialState.RUNNING] if driver else 0,
         interrupted=0 if driver else count[TrialState.RUNNING],
         front=len(study_front(study, records)),
@@ -82,8 +93,22 @@ def study_status(study: Study) -> StudyStatus:
         seconds=round(seconds, 1),
         trials_per_minute=round(60 * ended / seconds, 2) if seconds else 0.0,
         exhausted=study.exhausted,
+        fingerprint=fingerprint(records),
         driver=driver,
+        why=dict(Counter(cause(r.reason) for r in records if r.reason).most_common()),
     )
+
+
+def fingerprint(records: Sequence[TrialRecord]) -> str:
+    """Digest of the ended trials: their values, states and last curves, not the time they took."""
+    seen = hashlib.sha256()
+    for record in records:
+        if record.state.finished:
+            last = record.log[record.epoch] if record.log else {}
+            known = [record.number, dict(record.values), record.state, record.epoch]
+            told = [last.get("curve"), last.get("weights")]
+            seen.update(json.dumps([*known, *told], sort_keys=True).encode() + b"\n")
+    return seen.hexdigest()[:16]
 
 
 def study_front(study: Study, records: Sequence[TrialRecord]) -> list[OperatingPoint]:

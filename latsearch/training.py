@@ -16,7 +16,7 @@ from latsearch.config.events import EVENT_ENCODER
 from latsearch.config.trial import TrialConfig
 from latsearch.data.splits import Samples, Splits
 from latsearch.errors import LatsearchError
-from latsearch.evaluation import measure
+from latsearch.evaluation import Measurement, measure
 from latsearch.objectives import DecisionCurve, EpochReport
 from latsearch.snn.augmentation import auto_augment, cutout
 from latsearch.snn.checkpoint import (
@@ -25,6 +25,7 @@ from latsearch.snn.checkpoint import (
     load_weights,
     read_info,
     read_state,
+    weights_digest,
     write_checkpoint,
 )
 from latsearch.snn.decoding import accuracies
@@ -64,10 +65,14 @@ class Trainer:
         profile: energy prices for the validation curve.
         device: where to train.
         robust: corrupted samples that robust accuracy is measured on; None: it is not.
+        parts: in how many parts a batch is computed, one after the other, where memory is short.
+            Its gradient is that of the whole batch, but for normalisations, whose statistics are
+            those of each part.
 
     Attributes:
         epoch: epochs trained so far.
         network: the network.
+        parts: as given; may be changed between two epochs.
     """
 
     def __init__(
@@ -79,8 +84,10 @@ class Trainer:
         profile: EnergyProfile,
         device: str | torch.device = "cpu",
         robust: Samples | None = None,
+        parts: int = 1,
     ):
         self.epoch = 0
+        self.parts = parts
         self._robust = robust
         self.trial = trial
         self.device = torch.device(device)
@@ -154,6 +161,10 @@ class Trainer:
         state = {"optimizer": self._optimizer.state_dict()}
         write_checkpoint(folder, info, self.network.state_dict(), state)
 
+    def weights_digest(self) -> str:
+        """Digest of the network's weights."""
+        return weights_digest(self.network.state_dict())
+
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint of the same trial.
 
@@ -179,7 +190,12 @@ class Trainer:
             train=dataclasses.replace(train, epochs=train.relu_epochs, relu_epochs=0),
         )
         twin = Trainer(
-            ordinary, self._splits, seed=self._seed, profile=self._profile, device=self.device
+            ordinary,
+            self._splits,
+            seed=self._seed,
+            profile=self._profile,
+            device=self.device,
+            parts=self.parts,
         )
         while twin.epoch < ordinary.train.epochs:
             twin._train(twin._batches())
@@ -244,6 +260,22 @@ class Trainer:
         train = self.trial.train
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(train, step, self.steps_an_epoch)
+        self._optimizer.zero_grad()
+        count = min(self.parts, max(1, len(images) // 2))  # a normalisation needs two samples
+        parts = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
+        found = [self._backward(*part, share=len(part[0]) / len(images)) for part in parts]
+        loss, *weights = torch.stack(found).sum(0)
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        by_layer = self._gradients.read()
+        if train.clip_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip_grad_norm, norm)
+        self._optimizer.step()
+        return torch.cat([torch.stack([loss, norm]), by_layer, torch.stack(weights)])
+
+    def _backward(self, images: Tensor, labels: Tensor, share: float) -> Tensor:
+        """Add the gradients of a share of a batch; its share of loss and weights of timesteps."""
+        train = self.trial.train
         with (
             torch.autocast(
                 self.device.type, dtype=self._autocast, enabled=self._autocast is not None
@@ -253,18 +285,11 @@ class Trainer:
             potentials = self.network(images)
         loss, weights = decision_loss(potentials, labels, self._loss)
         objective = loss + train.lambda_spike * rate.mean() if train.lambda_spike > 0 else loss
-        self._optimizer.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        by_layer = self._gradients.read()
-        if train.clip_grad_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip_grad_norm, norm)
-        self._optimizer.step()
-        return torch.cat([torch.stack([loss.detach(), norm]), by_layer, weights.float()])
+        (objective * share).backward()  # type: ignore[no-untyped-call]
+        return torch.cat([loss.detach()[None], weights.float()]) * share
 
     def _report(self, metrics: dict[str, float], images: SampleStore, start: float) -> EpochReport:
-        measurement = measure(self.network, images, self._normalize, self._profile)
+        measurement = self._measure(images)
         try:
             validation = self._splits.validation
             ends = None if validation.bin_ends is None else validation.bin_ends[: len(images)]
@@ -289,16 +314,14 @@ class Trainer:
 
     def _with_robustness(self, curve: DecisionCurve, robust: Samples) -> DecisionCurve:
         """The curve with the accuracy on corrupted samples at each of its thresholds."""
-        measurement = measure(
-            self.network,
-            SampleStore(robust.pixels, robust.rows, self.device),
-            self._normalize,
-            self._profile,
-        )
+        measurement = self._measure(SampleStore(robust.pixels, robust.rows, self.device))
         found = accuracies(
             measurement.potentials, robust.labels, curve.decision_threshold, measurement.rule
         )
         return dataclasses.replace(curve, robust_accuracy=found)
+
+    def _measure(self, images: SampleStore) -> Measurement:
+        return measure(self.network, images, self._normalize, self._profile, parts=self.parts)
 
 
 def train(

@@ -237,3 +237,46 @@ def test_digits_are_decided_well_and_early():
     curve = reports[-1].curve
     chosen = (curve.latency <= 1.5) & (curve.silent_fraction <= 0.05)
     assert curve.accuracy[chosen].max() >= 0.97
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(parts):
+    # normalisations over time and batch see a part alone: on equal samples that is the same
+    splits = bar_splits()
+    same = replace(splits.train, pixels=np.repeat(splits.train.images[:1], len(splits.train), 0))
+    same = replace(same, labels=np.repeat(splits.train.labels[:1], len(splits.train)), rows=None)
+    equal = replace(splits, train=same)
+    still = {"crop_padding": 0, "horizontal_flip": False, "lambda_spike": 0.1, "epochs": 1}
+    whole, split = trainer(splits=equal, **still), trainer(splits=equal, **still)
+    split.parts = parts
+    one, two = whole.step(), split.step()
+    for name in ("train_loss", "grad_norm", "weight_t1", "weight_t2"):
+        assert two.metrics[name] == pytest.approx(one.metrics[name], rel=5e-3)
+
+
+def test_parts_split_evenly_and_leave_two_samples_for_a_normalisation(monkeypatch):
+    sizes = []
+    one = trainer(batch_size=7)
+    backward = one._backward
+    monkeypatch.setattr(
+        one, "_backward", lambda x, y, share: (sizes.append(len(x)), backward(x, y, share))[1]
+    )
+    one.parts = 64
+    one.batch_step()
+    assert sizes == [3, 2, 2]
+
+
+def test_a_network_trains_in_parts():
+    one = trainer()
+    one.parts = 4
+    accuracy = [one.step().curve.accuracy[-1] for _ in range(TRAIN.epochs)]
+    assert accuracy[-1] > 0.7
+
+
+def test_the_digest_of_weights_sees_every_bit():
+    one, two = trainer(), trainer()
+    assert one.weights_digest() == two.weights_digest()
+    with torch.no_grad():
+        weight = next(iter(two.network.parameters()))
+        weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(9.0))
+    assert one.weights_digest() != two.weights_digest()

@@ -12,11 +12,13 @@ from latbench.scoring import THRESHOLDS, Judge, Score, row_at
 
 from latsearch.config import StudyConfig
 from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve, EpochReport
+from latsearch.search.cost import TrainingCost
 from latsearch.search.driver import Search, TrialEnded
 from latsearch.search.results import curve_losses, knee_row, violations
 from latsearch.search.sampler import sampler_for
 from latsearch.search.simulate import Cluster, Simulation, memory_study
 
+SHAPES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}  # of the grids' images
 MOST_REPEATS = 2000  # proposals without a new training in a row, after which a peer is stuck
 
 
@@ -49,7 +51,10 @@ def run_ours(
     """
     table = judge.table
     study = memory_study(config, judge.reference)
-    search = Search(study, sampler_for(config, judge.reference))
+    cost = TrainingCost(
+        config.space, SHAPES[config.data.name], table.classes, table.about["samples"]["train"]
+    )
+    search = Search(study, sampler_for(config, judge.reference, cost))
     score = Score(judge)
 
     def outcome(assignment):

@@ -22,6 +22,7 @@ from latsearch.config import PROFILES, StudyConfig, TrialConfig, load_study
 from latsearch.data import load
 from latsearch.evaluation import validation_curve
 from latsearch.objectives import EpochReport
+from latsearch.search.cost import TrainingCost
 from latsearch.search.driver import Search
 from latsearch.search.reference import reference_point
 from latsearch.search.results import (
@@ -80,7 +81,12 @@ class LiveRun:
     def ours(self, name: str) -> None:
         """Our search, one of `VARIANTS`."""
         config = VARIANTS[name].study(self.config, self._seed, int(self.config.space.size))
-        search = Search(memory_study(config, self._reference), sampler_for(config, self._reference))
+        splits = self._splits
+        cost = TrainingCost(
+            config.space, splits.input_shape, splits.classes, len(splits.train)
+        )
+        sampler = sampler_for(config, self._reference, cost)
+        search = Search(memory_study(config, self._reference), sampler)
         while not self._clock.over and not search.done:
             assignment = search.ask()
             for report in self._train(assignment.trial, assignment.seed):

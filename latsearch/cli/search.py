@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Put an earlier study aside and start anew.")
 @click.option("--download", is_flag=True, help="Fetch a missing data set where possible.")
 @ALLOW_CODE
+@click.option(
+    "--deterministic", is_flag=True, help="Equal figures however many trials run at a time."
+)
 @click.option("--plan", is_flag=True, help="Only say what the search would cost.")
 @click.option("--smoke", is_flag=True, help="Only try one batch of one trial.")
 def run(file: str, plan: bool, smoke: bool, **options: Any) -> None:
@@ -190,9 +193,13 @@ def print_status(run: str | Path, runs: Runs, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(there.to_json(), indent=1))
         return
-    for name, value in there.to_json().items():
+    facts = there.to_json()
+    reasons = facts.pop("why")
+    for name, value in facts.items():
         if value is not None:
             click.echo(f"{name.replace('_', ' '):<18} {value}")
+    for reason, times in reasons.items():
+        click.echo(f"{'failed':<18} {times} × {reason}")
 
 
 def _print_plan(plan: Plan) -> None:

@@ -369,7 +369,14 @@ class RunConfig(Model):
         default=20, ge=0, le=10**6, description="trials whose weights are kept besides the front's"
     )
     timeout: Duration | None = Field(
-        default=None, description="wall time after which the search pauses, e.g. 2h; null: none"
+        default=None,
+        description="time without a report after which a trial's worker is taken for hung, e.g. "
+        "2h; null: none",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="trainings give the same figures however many run at a time, at some cost "
+        "(docs/reproducibility.md)",
     )
 
 

@@ -89,6 +89,7 @@ class _Refit:
         self._checkpoints = checkpoints
         self._context = context
         self._attempts: dict[int, int] = {}
+        self._parts: dict[int, int] = {}  # of a batch, where memory ran out
         self._retries = context.study_config.run.retries
         self._epochs = {job.number: self._newest(job)[1] for job in missing}
         self._total = sum(job.member.config.train.epochs for job in missing)
@@ -113,7 +114,8 @@ class _Refit:
         job = self._waiting.pop(0)
         self._running[job.number] = job
         checkpoint, self._epochs[job.number] = self._newest(job)
-        return Assignment(job.number, job.member.config, job.seed, checkpoint)
+        parts = self._parts.get(job.number, 1)
+        return Assignment(job.number, job.member.config, job.seed, checkpoint, parts=parts)
 
     def report(self, number: int, report: EpochReport) -> bool:
         """Take a report of an epoch; older checkpoints go once a newer one is there."""
@@ -129,7 +131,13 @@ class _Refit:
         """Keep the network of a training that reached its end."""
         self._keep(self._running.pop(number))
 
-    def fail(self, number: int, reason: str, trace: str | None = None) -> None:
+    def fail(
+        self,
+        number: int,
+        reason: str,
+        trace: str | None = None,
+        ran: Mapping[str, Any] | None = None,
+    ) -> None:
         """End the stage: a table that lacks a network says something else.
 
         Raises:
@@ -137,7 +145,15 @@ class _Refit:
         """
         raise StudyFailed(f"refit of {self._running[number].name}: {reason}")
 
-    def crash(self, number: int, reason: str, *, lost: bool = False) -> None:
+    def crash(
+        self,
+        number: int,
+        reason: str,
+        *,
+        lost: bool = False,
+        memory: bool = False,
+        trace: str | None = None,
+    ) -> None:
         """Try again from the newest checkpoint, but not for ever.
 
         Raises:
@@ -145,6 +161,8 @@ class _Refit:
         """
         job = self._running.pop(number)
         self._attempts[number] = self._attempts.get(number, 0) + (not lost)
+        if memory:
+            self._parts[number] = 2 * self._parts.get(number, 1)
         if self._attempts[number] > self._retries:
             raise StudyFailed(f"refit of {job.name}: {reason}, {self._attempts[number]} times")
         self._context.view.note(f"{job.name}: {reason}; it goes on from its checkpoint")

@@ -2,11 +2,11 @@
 
 A training is observed at a few stages of its progress, also one that was stopped early. For each
 objective a Gaussian process predicts the curve, at `KNOTS` places along it, from the configuration
-and the progress; another one predicts the seconds of a full training. With the front F of what
-was measured, the next trial is the x with the most hypervolume that its full training is expected
-to add a second,
+and the progress; another one the cost of a full training, which is computed, never measured
+(`cost`), so that proposals are the same in every run. With the front F of what was measured, the
+next trial is the x with the most hypervolume that its full training should add for its cost,
 
-    a(x) = E[ HV(F ∪ curve(x)) − HV(F) ] / seconds(x).
+    a(x) = E[ HV(F ∪ curve(x)) − HV(F) ] / cost(x).
 
 The expectation is the mean of draws in which one normal deviate for each objective moves the whole
 curve. Trials that still run count as trained, with the curves that are predicted for them, so
@@ -15,7 +15,7 @@ that many workers are given different things to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,12 +44,20 @@ _OPTIMISM = 1.0  # standard deviations of the optimistic estimate
 _HALVINGS = 4.0  # of the budget, which the progress 0..1 spans
 
 Values = Mapping[str, Value]
+Cost = Callable[[Values], float]
 
 
 class CurveSampler:
     """Proposes by a model of curves; see the module."""
 
-    def __init__(self, space: Space, reference: Mapping[str, float], seed: int, start: Sampler):
+    def __init__(
+        self,
+        space: Space,
+        reference: Mapping[str, float],
+        seed: int,
+        start: Sampler,
+        cost: Cost,
+    ):
         """Keep what proposals depend on.
 
         Args:
@@ -57,7 +65,9 @@ class CurveSampler:
             reference: the hypervolume's reference point by objective.
             seed: of the study.
             start: proposes until enough trials are measured.
+            cost: of a full training with these values, in any unit.
         """
+        self._cost = cost
         self._space = space
         self._objectives = tuple(reference)
         self._reference = reference_losses(reference, self._objectives)
@@ -72,23 +82,23 @@ class CurveSampler:
         if len(measured) < STARTUP_TRIALS:
             return self._start.propose(history, number, attempt)
         generator = np.random.default_rng([self._seed, number, attempt, 2])
-        model = _CurveModel(self._space, measured, _running(history))
+        model = _CurveModel(self._space, measured, _running(history), self._cost)
         front, members = _front(measured)
         known = {identity(seen.values) for seen in history}
         points = {identity(point): point for point in self._candidates(members, generator)}
         new = [point for key, point in points.items() if key not in known]
         if not new:
             return self._any(generator)
-        mean, deviation, seconds = model.predict(new)
+        mean, deviation, cost = model.predict(new)
         floor = self._floor(measured)
         front = np.concatenate([front, model.running])
         hoped = np.maximum(mean - _OPTIMISM * deviation, floor)
-        hopes = self._added(front, hoped) / seconds
+        hopes = self._added(front, hoped) / cost
         best = np.argsort(-hopes, kind="stable")[:_FINALISTS]
         draws = generator.standard_normal((_DRAWS, 1, 1, mean.shape[-1]))
         drawn = np.maximum(mean[best] + draws * deviation[best], floor)
         added = [self._added(front, curves) for curves in drawn]
-        return new[int(best[np.argmax(np.mean(added, axis=0) / seconds[best])])]
+        return new[int(best[np.argmax(np.mean(added, axis=0) / cost[best])])]
 
     def _floor(self, measured: Sequence[Observation]) -> FloatArray:
         """Losses that no curve can go below, ``[M]``: a draw must not promise the impossible.
@@ -136,19 +146,25 @@ class _CurveModel:
         running: ``[R, M]`` rows that are expected of the trials that run.
     """
 
-    def __init__(self, space: Space, measured: Sequence[Observation], running: Sequence[Values]):
+    def __init__(
+        self,
+        space: Space,
+        measured: Sequence[Observation],
+        running: Sequence[Values],
+        cost: Cost,
+    ):
         self._space = space
         stages = _stages(measured)
         inputs = [self._place(values, stage.share) for values, stage in stages]
         curves = [_knots(stage) for _, stage in stages]
-        ends = [(seen.values, seen.stages[-1]) for seen in measured[-_MOST_TRIALS:]]
-        full = [self._place(values) for values, _ in ends]
-        seconds = [[np.log(max(stage.seconds / stage.share, 1e-6))] for _, stage in ends]
+        ends = [seen.values for seen in measured[-_MOST_TRIALS:]]
+        full = [self._place(values) for values in ends]
+        costs = [[np.log(cost(values))] for values in ends]
         outputs = np.stack(curves)  # [N, Q, M]
         self._curves = [
             fit(np.array(inputs), outputs[:, :, column]) for column in range(outputs.shape[-1])
         ]
-        self._seconds = fit(np.array(full), np.array(seconds))
+        self._costs = fit(np.array(full), np.array(costs))
         self.running = outputs[:0].reshape(0, outputs.shape[-1])
         if running:
             mean, _, _ = self.predict(running)
@@ -157,14 +173,14 @@ class _CurveModel:
             self._curves = [process.believing(places) for process in self._curves]
 
     def predict(self, points: Sequence[Values]) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean and deviation of the curves ``[P, Q, M]``, and the seconds ``[P]``."""
+        """Mean and deviation of the curves ``[P, Q, M]``, and the cost ``[P]``."""
         places = np.array([self._place(values) for values in points])
         found = [process.predict(places) for process in self._curves]
-        seconds, _ = self._seconds.predict(places)
+        costs, _ = self._costs.predict(places)
         return (
             np.stack([mean for mean, _ in found], axis=-1),
             np.stack([deviation for _, deviation in found], axis=-1),
-            np.exp(seconds[:, 0]),
+            np.exp(costs[:, 0]),
         )
 
     def _place(self, values: Values, share: float = 1.0) -> list[float]:

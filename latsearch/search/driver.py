@@ -6,18 +6,21 @@ writes every fact to the study's storage before anything is built on it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from latsearch.config import TrialConfig, Value
+from latsearch.errors import StudyFailed
 from latsearch.objectives import FIRST_SPIKE, DecisionCurve, EpochReport
 from latsearch.search.history import History
 from latsearch.search.keeping import Keeper
 from latsearch.search.observations import Observation
+from latsearch.search.outlook import Outlook
 from latsearch.search.proposals import Proposals, Refuse, accept
 from latsearch.search.results import (
     curve_losses,
@@ -44,6 +47,7 @@ class Assignment:
         checkpoint: checkpoint to go on from, relative to the study's folder; None for a start.
         rungs: epochs after which it may be stopped early; each needs a checkpoint, so that what
             was measured there can be used.
+        parts: in how many parts a batch is computed, since memory ran out before.
     """
 
     number: int
@@ -51,6 +55,7 @@ class Assignment:
     seed: int
     checkpoint: str | None
     rungs: tuple[int, ...] = ()
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,26 @@ class Trainings(Protocol):
         """Take the end of a training that reached its full budget."""
         ...
 
-    def fail(self, number: int, reason: str, trace: str | None = None) -> None:
+    def fail(
+        self,
+        number: int,
+        reason: str,
+        trace: str | None = None,
+        ran: Mapping[str, Any] | None = None,
+    ) -> None:
         """Take a failure that a second attempt would repeat."""
         ...
 
-    def crash(self, number: int, reason: str, *, lost: bool = False) -> None:
-        """Take the death of a training's worker."""
+    def crash(
+        self,
+        number: int,
+        reason: str,
+        *,
+        lost: bool = False,
+        memory: bool = False,
+        trace: str | None = None,
+    ) -> None:
+        """Take the death of a training's worker, or that its memory ran out."""
         ...
 
 
@@ -147,10 +166,12 @@ class Search:
         self._token = study.start_session()
         self._records = {record.number: record for record in study.trials()}
         self._running: set[int] = set()
+        self._busiest = 0  # most trials at a time
         self._lost_at: dict[int, int] = {}  # number → epoch of its checkpoint when last lost
         self._history = History(tuple(config.objectives), config.constraints, before)
         self._keeper = Keeper(tuple(config.objectives), config.constraints, config.run.keep)
         self._untrimmed: list[int] = []  # ended trials that may still have weights
+        self._outlook = Outlook(record.state for record in self._records.values())
         for record in self._records.values():
             self._take_up(record)
         self._waiting = deque(n for n, r in self._records.items() if not r.state.finished)
@@ -198,12 +219,14 @@ class Search:
             raise LookupError("no trial is left to start")
         record = self._records[self._waiting.popleft()] if self._waiting else self._propose()
         self._running.add(record.number)
+        self._busiest = max(self._busiest, len(self._running))
         assignment = Assignment(
             number=record.number,
             trial=self._study.config.space.trial(record.values),
             seed=_training_seed(self._study.config.search.seed, record.number),
             checkpoint=record.checkpoint,
             rungs=self._levels(record),
+            parts=record.parts,
         )
         self._tell(TrialStarted(assignment, record.values, _epoch_of(record.checkpoint)))
         return assignment
@@ -215,7 +238,7 @@ class Search:
         stopped, if the report has a checkpoint.
         """
         record = self._records[number]
-        fault = _fault(report)
+        fault = _fault(report, self._study.config.objectives)
         if not fault and not record.log and self._rungs.stops:
             fault = _silence(report)
         if fault:
@@ -237,13 +260,40 @@ class Search:
         """Take the end of a training that reached its full budget."""
         self._finish(number, TrialState.COMPLETE)
 
-    def fail(self, number: int, reason: str, trace: str | None = None) -> None:
-        """Take a failure that a second attempt would repeat."""
-        self._study.fail_trial(number, reason, trace)
-        record = self._records[number]
-        self._end(replace(record, state=TrialState.FAILED, reason=reason, trace=trace))
+    def fail(
+        self,
+        number: int,
+        reason: str,
+        trace: str | None = None,
+        ran: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a failure that a second attempt would repeat.
 
-    def crash(self, number: int, reason: str, *, lost: bool = False) -> None:
+        Args:
+            number: of the trial.
+            reason: what happened, in one line.
+            trace: where it happened.
+            ran: on which machine, with which versions.
+
+        Raises:
+            StudyFailed: it is the last of a handful that all failed alike.
+        """
+        self._study.fail_trial(number, reason, trace, ran)
+        record = replace(self._records[number], state=TrialState.FAILED, ran=ran)
+        self._end(replace(record, reason=reason, trace=trace))
+        self._outlook.failed(reason)
+        if not self.done and (cause := self._outlook.hopeless(self._busiest)):
+            raise StudyFailed(f"{self._study.folder}: {cause}; traces: {self._study.failures}")
+
+    def crash(
+        self,
+        number: int,
+        reason: str,
+        *,
+        lost: bool = False,
+        memory: bool = False,
+        trace: str | None = None,
+    ) -> None:
         """Take the death of a trial's worker: try again from its checkpoint, but not for ever.
 
         Args:
@@ -251,20 +301,30 @@ class Search:
             reason: what happened, in words.
             lost: whether the worker's whole machine went away, which is no attempt of a trial
                 that has come further since it last did.
+            memory: whether memory ran out: the next attempt takes a batch in twice as many parts.
+            trace: what is known of where it happened.
+
+        Raises:
+            StudyFailed: the trial failed for good, as the last of a handful that all did alike.
         """
         record = self._records[number]
         epoch = _epoch_of(record.checkpoint)
         further = lost and epoch > self._lost_at.get(number, -1)
         self._lost_at[number] = epoch
         attempts = record.attempts + (not further)
-        if attempts > self._study.config.run.retries:
-            self.fail(number, f"{reason}, {attempts} times")
+        parts = self._parts(record) if memory else record.parts
+        if attempts > self._study.config.run.retries or (memory and parts == record.parts):
+            times = f", {attempts} times" if attempts > 1 else ""
+            split = f", at last with batches in {record.parts} parts" if record.parts > 1 else ""
+            self.fail(number, f"{reason}{times}{split}", trace)
             return
         if attempts != record.attempts:
-            self._study.count_attempt(number, attempts)
-        self._records[number] = replace(record, attempts=attempts)
+            self._study.count_attempt(number, attempts, parts)
+        self._records[number] = replace(record, attempts=attempts, parts=parts)
         self._running.discard(number)
         self._waiting.append(number)
+        if memory:
+            reason += f" (next time with batches in {parts} parts)"
         self._tell(TrialEnded(number, TrialState.RUNNING, reason))
 
     # --- the state of the search ----------------------------------------------------------------
@@ -350,7 +410,13 @@ class Search:
                 self._waiting.remove(number)
                 self._finish(number, TrialState.COMPLETE)
 
+    def _parts(self, record: TrialRecord) -> int:
+        """In how many parts a batch is computed next where memory ran out."""
+        trial = self._study.config.space.trial(record.values)
+        return min(2 * record.parts, max(1, trial.train.batch_size // 2))
+
     def _finish(self, number: int, state: TrialState) -> None:
+        self._outlook.succeeded()
         record = replace(self._records[number], state=state)
         self._study.end_trial(record, state)
         self._end(record)
@@ -376,12 +442,15 @@ class Search:
             observer(event)
 
 
-def _fault(report: EpochReport) -> str | None:
+def _fault(report: EpochReport, objectives: Iterable[str]) -> str | None:
     """What makes a report unusable."""
-    for column in ("accuracy", "latency", "energy", "silent_fraction"):
-        values = getattr(report.curve, column)
+    for column in dict.fromkeys(("accuracy", "latency", "energy", "silent_fraction", *objectives)):
+        values = report.curve.figures(column)
         if len(values) == 0 or not np.isfinite(values).all():
             return f"epoch {report.epoch}: {column} is not finite on every row of the curve"
+    for name in ("train_loss", "grad_norm"):
+        if not math.isfinite(report.metrics.get(name, 0.0)):
+            return f"epoch {report.epoch}: {name} is not finite"
     return None
 
 

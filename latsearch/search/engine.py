@@ -7,12 +7,12 @@ comes back as a new Ray trial that goes on from the study's checkpoint.
 
 from __future__ import annotations
 
-import faulthandler
 import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 # nodes.py sets Ray's environment: it comes before any other import of ray
@@ -25,7 +25,9 @@ from ray.tune.search import Searcher
 from latsearch.data import Splits
 from latsearch.errors import LatsearchError
 from latsearch.objectives import EpochReport
+from latsearch.search.deaths import Coroner, Watchdog
 from latsearch.search.driver import Assignment, Trainings
+from latsearch.search.interrupts import check
 from latsearch.search.probe import check_answers, check_here, look_around
 from latsearch.search.worker import (
     Failure,
@@ -34,9 +36,11 @@ from latsearch.search.worker import (
     Workable,
     WorkerSettings,
     limit_threads,
+    ran,
+    repeatable,
+    take_failure,
 )
 
-_CRASH = "its worker process died (killed, out of memory, or no report within run.timeout)"
 _LOST = "its machine went away"
 _RESULT = "latsearch"
 _NODE = "node"
@@ -69,7 +73,8 @@ def run_on_ray(
     Raises:
         StudyError: a machine does not see them, or has other versions.
     """
-    bridge = _Bridge(search, Room(resources), deadline)
+    coroner = Coroner(settings.failures, timeout)
+    bridge = _Bridge(search, Room(resources), coroner, deadline)
     sign = _signed(settings) if shared else None
     try:
         _run(bridge, splits, settings, resources, timeout, make_work, sign)
@@ -136,9 +141,10 @@ class _Bridge:
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its tuner at the start, to restore what we never restore
 
-    def __init__(self, search: Trainings, room: Room, deadline: float | None):
+    def __init__(self, search: Trainings, room: Room, coroner: Coroner, deadline: float | None):
         self._search = search
         self._room = room
+        self._coroner = coroner
         self._deadline = deadline
         self._running: dict[str, Assignment] = {}
         self._nodes: dict[str, str] = {}  # where trials ran when they last reported
@@ -159,6 +165,7 @@ class _Bridge:
             raise
 
     def propose(self, ray_id: str) -> dict[str, Any] | str | None:
+        check()
         if self.over or self._search.done:
             return str(Searcher.FINISHED)
         if self._search.idle or len(self._running) >= self._room():
@@ -176,10 +183,8 @@ class _Bridge:
         self._nodes[ray_id] = node
         if isinstance(told, LatsearchError):
             raise told
-        if isinstance(told, Failure) and told.again:
-            self._search.crash(assignment.number, told.reason)
-        elif isinstance(told, Failure):
-            self._search.fail(assignment.number, told.reason, told.trace)
+        if isinstance(told, Failure):
+            take_failure(self._search, assignment.number, told)
         elif self._search.report(assignment.number, told):
             if told.epoch < assignment.trial.train.epochs:
                 return not self.over
@@ -187,13 +192,17 @@ class _Bridge:
         del self._running[ray_id]
         return False
 
-    def died(self, ray_id: str) -> None:
-        """Take the death of a trial's worker."""
+    def died(self, ray_id: str, told: str | None) -> None:
+        """Take the death of a trial's worker, and what Ray says about it."""
         assignment = self._running.pop(ray_id, None)
         if assignment is None or self.over:
             return
-        lost = self._room.lost(self._nodes.get(ray_id))
-        self._search.crash(assignment.number, _LOST if lost else _CRASH, lost=lost)
+        number = assignment.number
+        if self._room.lost(self._nodes.get(ray_id)):
+            self._search.crash(number, _LOST, lost=True, trace=told)
+            return
+        death = self._coroner.examine(number, told)
+        self._search.crash(number, death.reason, memory=death.memory, trace=death.trace)
 
 
 class _Proposals(Searcher):  # type: ignore[misc]
@@ -210,9 +219,7 @@ class _Proposals(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if error:
-            with self._bridge.noted():
-                self._bridge.died(trial_id)
+        """Nothing: a death is told to the scheduler first, who sees more of it."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage has it all."""
@@ -232,6 +239,18 @@ class _Decisions(FIFOScheduler):  # type: ignore[misc]
         with self._bridge.noted():
             goes_on = self._bridge.result(trial.trial_id, result[_RESULT], result[_NODE])
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        with self._bridge.noted():
+            self._bridge.died(trial.trial_id, _told(trial))
+
+
+def _told(trial: Any) -> str | None:
+    """What Ray says about the death of a trial's worker: it writes it to a file."""
+    try:
+        return Path(trial.error_file).read_text(errors="replace")
+    except (OSError, TypeError):
+        return None
 
 
 class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
@@ -261,26 +280,33 @@ class _TrialTrainable(tune.Trainable):  # type: ignore[misc]
                 check_here(settings.checkpoints, sign)
             except LatsearchError as error:
                 self._unfit = error
-        limit_threads(resources.per_trial["CPU"])
+        limit_threads(resources.per_trial["CPU"], deterministic=settings.deterministic)
+        self._repeatable = ExitStack()
+        self._repeatable.enter_context(repeatable(settings.deterministic))
+        self._watchdog: Watchdog | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._assignment: Assignment = new_config[_RESULT]
         self._work: Workable | None = None
+        self.cleanup()
+        self._watchdog = Watchdog(self._settings.failures, self._assignment.number, self._timeout)
         return True
+
+    def cleanup(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.close()
 
     def step(self) -> dict[str, Any]:
         return {_RESULT: self._unfit or self._trained(), _NODE: self._node}
 
     def _trained(self) -> EpochReport | Failure:
-        if self._timeout is not None:
-            # a hung training holds its thread: the process has to go, the driver sees it die
-            faulthandler.dump_traceback_later(self._timeout, exit=True, file=2)
+        assert self._watchdog is not None
         try:
-            if self._work is None:
-                self._work = self._make_work(self._assignment, self._splits, self._settings)
-            return self._work.step()
+            with self._watchdog:
+                if self._work is None:
+                    self._work = self._make_work(self._assignment, self._splits, self._settings)
+                return self._work.step()
         except Exception as error:  # reported with its trace; the worker lives on
-            return Failure.of(error)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+            self._work = None
+            return Failure.of(error, ran(self._assignment, self._settings))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from latsearch.data import Splits
+from latsearch.objectives import EpochReport
 from latsearch.search.driver import Trainings
-from latsearch.search.worker import Failure, Work, WorkerSettings
+from latsearch.search.interrupts import check
+from latsearch.search.worker import Failure, Work, WorkerSettings, ran, take_failure
 
 
 def run_inline(
@@ -17,20 +19,25 @@ def run_inline(
     def late() -> bool:
         return deadline is not None and time.monotonic() >= deadline
 
-    while not search.done and not late():
-        assignment = search.ask()
+    def step(work: Work | None) -> tuple[Work | None, EpochReport | Failure]:
+        """The next epoch; a work that failed is given up with all its memory."""
         try:
-            work = Work(assignment, splits, settings)
-            while not work.done:
-                if late():
-                    return
-                if not search.report(assignment.number, work.step()):
-                    break
-            else:
-                search.complete(assignment.number)
+            work = work or Work(assignment, splits, settings)
+            return work, work.step()
         except Exception as error:  # whatever a training raises fails its trial, not the study
-            failure = Failure.of(error)
-            if failure.again:
-                search.crash(assignment.number, failure.reason)
-            else:
-                search.fail(assignment.number, failure.reason, failure.trace)
+            return None, Failure.of(error, ran(assignment, settings))
+
+    while not search.done and not late():
+        check()
+        assignment = search.ask()
+        work: Work | None = None
+        while not late():
+            work, told = step(work)
+            if isinstance(told, Failure):
+                take_failure(search, assignment.number, told)
+                break
+            if not search.report(assignment.number, told):
+                break
+            if told.epoch >= assignment.trial.train.epochs:
+                search.complete(assignment.number)
+                break

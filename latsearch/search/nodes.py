@@ -35,6 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from latsearch.config import StudyConfig  # noqa: E402
 from latsearch.errors import UserError  # noqa: E402
 from latsearch.search.address import check_reachable, refused  # noqa: E402
+from latsearch.search.interrupts import renew  # noqa: E402
 
 _LOGGER = logging.getLogger("latsearch")
 _OBJECT_STORE = 128 * 2**20  # bytes beside the data; Ray would otherwise reserve a third of memory
@@ -141,6 +142,7 @@ class RayNodes:
         self.start()
         assert self._started is not None
         self._started.result()
+        renew()  # Ray has taken a polite kill for itself
 
     def resources(self, config: StudyConfig, workers: int | None) -> Resources:
         """What a trial takes, and how many run at a time; waits for Ray.
@@ -303,6 +305,7 @@ def _start(data_bytes: int) -> None:
         logging_level=logging.CRITICAL,
         object_store_memory=data_bytes + _OBJECT_STORE,
     )
+    _hush()
 
 
 def _connect(address: str) -> None:
@@ -347,7 +350,7 @@ def _silent() -> Iterator[None]:
 
 
 def _hush() -> None:
-    """Keep pages of a dead node's internal state out of the search's lines, which say it in one.
+    """Keep pages about dead nodes and workers out of the search's lines, which say it in one.
 
     Ray prints them whatever `log_to_driver` says, through a function of its own.
     """

@@ -6,7 +6,7 @@ seed, so that a search that goes on after a crash proposes what it would have pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -36,20 +36,28 @@ class Sampler(Protocol):
         ...
 
 
-def sampler_for(config: StudyConfig, reference: Mapping[str, float]) -> Sampler:
+def sampler_for(
+    config: StudyConfig,
+    reference: Mapping[str, float],
+    cost: Callable[[Mapping[str, Value]], float] | None = None,
+) -> Sampler:
     """The sampler that a study asks for.
 
     Args:
         config: the study.
         reference: its hypervolume's reference point by objective.
+        cost: of a full training, for a sampler that weighs it; None: its epochs.
     """
     search, objectives = config.search, tuple(config.objectives)
     if search.chosen_sampler != "curves":
         return OptunaSampler(config.space, len(objectives), search.chosen_sampler, search.seed)
     from latsearch.search.curve_sampler import CurveSampler  # scipy takes half a second to import
 
+    def epochs(values: Mapping[str, Value]) -> float:
+        return float(config.space.trial(values).train.epochs)
+
     start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)
-    return CurveSampler(config.space, reference, search.seed, start)
+    return CurveSampler(config.space, reference, search.seed, start, cost or epochs)
 
 
 class OptunaSampler:

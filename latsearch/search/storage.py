@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from latsearch import __version__
 from latsearch.config import StudyConfig, Value, is_postgres, without_password
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
 from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints, outlast
 from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
+from latsearch.search.formats import FORMAT, WRITER, check_format, read_config
 from latsearch.search.journal import Journal, mend
 from latsearch.search.lock import driver_of
 from latsearch.search.objects import below, write_text
@@ -32,7 +34,6 @@ from latsearch.search.trials import TrialRecord, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and trial otherwise
 
-FORMAT = 1
 HEADER = "study.json"
 _JOURNAL = "study.journal"
 _REPORT = "report:"
@@ -167,12 +168,8 @@ class Study:
             )
         except (KeyError, ValueError) as error:
             raise StudyError(f"{folder}: its storage is damaged or gone: {error}") from None
-        return cls(
-            folder,
-            StudyConfig.model_validate_json(json.dumps(study.user_attrs["config"])),
-            study,
-            header,
-        )
+        config = read_config(study.user_attrs, folder, drive=drive)
+        return cls(folder, config, study, header)
 
     @staticmethod
     def storage_of(folder: Path) -> str | None:
@@ -212,6 +209,8 @@ class Study:
         self._sequence = sum(len(trial.log) for trial in trials)
         token = 1 + sum(key.startswith(_SESSION) for key in self._study.user_attrs)
         self._study.set_user_attr(f"{_SESSION}{token:06d}", time.time())
+        if self._study.user_attrs.get(WRITER) != __version__:
+            self._study.set_user_attr(WRITER, __version__)
         if (database := self._database) is not None:
             database.fence(self._study._study_id, token)
         self._remove_loose_checkpoints(trials)
@@ -303,9 +302,17 @@ class Study:
         self._set(number, f"{_REPORT}{report.epoch:06d}", entry)
         return entry
 
-    def count_attempt(self, number: int, attempts: int) -> None:
-        """Note that a trial crashed for the ``attempts``-th time and is tried again."""
+    def count_attempt(self, number: int, attempts: int, parts: int = 1) -> None:
+        """Note that a trial crashed for the ``attempts``-th time and is tried again.
+
+        Args:
+            number: of the trial.
+            attempts: crashes so far.
+            parts: in how many parts a batch is computed from now on.
+        """
         self._set(number, "attempts", attempts)
+        if parts > 1:
+            self._set(number, "parts", parts)
 
     def end_trial(self, record: TrialRecord, state: TrialState) -> None:
         """Mark a trial with its full curve as complete or pruned."""
@@ -318,18 +325,38 @@ class Study:
             values = [float(getattr(curve, name)[row]) for name in self.config.objectives]
             self._end(record.number, OptunaState.COMPLETE, values)
 
-    def fail_trial(self, number: int, reason: str, trace: str | None) -> None:
-        """Mark a trial as failed with its reason."""
+    def fail_trial(
+        self, number: int, reason: str, trace: str | None, ran: Mapping[str, Any] | None = None
+    ) -> None:
+        """Mark a trial as failed.
+
+        Args:
+            number: of the trial.
+            reason: in one line.
+            trace: of the failure, if there is one; it is written to a file in `failures` too.
+            ran: where the training ran, if that is known.
+        """
         self._set(number, "reason", reason)
         if trace:
             self._set(number, "trace", trace)
+        if ran:
+            self._set(number, "ran", dict(ran))
         self._end(number, OptunaState.FAIL)
+        with suppress(OSError):  # the storage has it: the file is for the user to read
+            self.failures.mkdir(exist_ok=True)
+            text = "\n\n".join(part for part in (reason, trace) if part)
+            (self.failures / f"{number:05d}.txt").write_text(text + "\n", encoding="utf-8")
 
     def _end(self, number: int, state: OptunaState, values: list[float] | None = None) -> None:
         self._study._storage.set_trial_state_values(self._ids[number], state, values)
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._study._storage.set_trial_user_attr(self._ids[number], key, value)
+
+    @property
+    def failures(self) -> Path:
+        """Folder of the traces of failed trials, ``00003.txt``; made with the first one."""
+        return self.folder / "failures"
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -399,12 +426,10 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
     except (OSError, ValueError) as error:
         raise StudyError(f"{folder / HEADER}: cannot be read: {error}") from None
-    if header.get("version") != FORMAT:
-        raise StudyError(
-            f"{folder}: written in format {header.get('version')}, this latsearch reads "
-            f"{FORMAT}; install the version that wrote it"
-        )
-    return dict(header)
+    if not isinstance(header, dict):
+        raise StudyError(f"{folder / HEADER}: cannot be read: it is no header of a study")
+    check_format(header.get("version"), folder)
+    return header
 
 
 def write_header(folder: Path, header: Mapping[str, Any]) -> None:
@@ -442,6 +467,8 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         reason=attributes.get("reason"),
         trace=attributes.get("trace"),
         refused=tuple(attributes.get("refused", ())),
+        parts=attributes.get("parts", 1),
+        ran=attributes.get("ran"),
     )
 
 

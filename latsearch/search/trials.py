@@ -39,6 +39,8 @@ class TrialRecord:
         reason: why it failed, in one line; None for any other state.
         trace: traceback of the failure, if there was one.
         refused: points that were refused without a training before this one was found.
+        parts: in how many parts a batch is computed now, since memory ran out.
+        ran: where it ran, of a trial that failed; reports have their own.
     """
 
     number: int
@@ -49,6 +51,8 @@ class TrialRecord:
     reason: str | None = None
     trace: str | None = None
     refused: tuple[Mapping[str, Value], ...] = ()
+    parts: int = 1
+    ran: Mapping[str, Any] | None = None
 
     @property
     def epoch(self) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from latsearch.config import PROFILES
 from latsearch.config.code import allowing_code, code_allowed
@@ -16,9 +19,15 @@ from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
 from latsearch.objectives import EpochReport
 from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, StorageError
-from latsearch.search.driver import Assignment
+from latsearch.search.driver import Assignment, Trainings
+from latsearch.search.provenance import code_commit, provenance
 from latsearch.search.storage import Study
 from latsearch.training import Trainer
+
+_NO_MEMORY = (
+    *("can't allocate memory", "not enough memory", "CUDA out of memory"),
+    *("CUDA error: out of memory", "ALLOC_FAILED", "bad_alloc"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class WorkerSettings:
         device: where to train, as torch names it.
         robustness: what robust accuracy is measured on; None: it is not measured.
         code: folder from which the code of the user's networks is imported; None: none may run.
+        deterministic: whether equal trainings have to give equal figures, whatever it costs.
+        commit: of the code, to be recorded.
+        failures: folder for the last words of a worker that hangs.
     """
 
     checkpoints: Checkpoints
@@ -40,6 +52,9 @@ class WorkerSettings:
     device: str
     robustness: RobustnessConfig | None = None
     code: str | None = None
+    deterministic: bool = False
+    commit: str | None = None
+    failures: Path | None = None
 
 
 class Workable(Protocol):
@@ -65,6 +80,8 @@ class Work:
         """Build the network, and load its checkpoint where there is one."""
         self._assignment = assignment
         self._settings = settings
+        if assignment.parts > 1:  # memory ran out before
+            _free_memory()
         robust = None
         if settings.robustness is not None:
             robust = corrupted_sample(splits.validation, settings.robustness)
@@ -78,7 +95,9 @@ class Work:
                 profile=PROFILES[settings.profile],
                 device=settings.device,
                 robust=robust,
+                parts=assignment.parts,
             )
+        self._told = False
         if assignment.checkpoint:
             with settings.checkpoints.reading(assignment.checkpoint) as folder:
                 self._trainer.load(folder)
@@ -91,12 +110,16 @@ class Work:
     def step(self) -> EpochReport:
         """Train one epoch; its report, with the checkpoint where one was due."""
         report = self._trainer.step()
+        if not self._told:
+            report = replace(report, ran=ran(self._assignment, self._settings))
+            self._told = True
         regular = report.epoch % self._settings.checkpoint_every == 0
         if regular or self.done or report.epoch in self._assignment.rungs:
             checkpoint = self._settings.checkpoints.save(
                 self._assignment.number, report.epoch, self._trainer.save
             )
-            return replace(report, checkpoint=checkpoint)
+            digest = self._trainer.weights_digest()
+            return replace(report, checkpoint=checkpoint, weights=digest)
         # the log keeps decision times beside checkpoints only: they are a quarter of a report
         return replace(report, decision_times=None)
 
@@ -109,14 +132,18 @@ class Failure:
         reason: the error in one line.
         trace: the end of its traceback.
         again: whether a second attempt may do better: what failed is not the training.
+        memory: whether memory ran out: a second attempt takes a batch in more parts.
+        ran: where the training ran; None where that is not known.
     """
 
     reason: str
     trace: str
     again: bool = False
+    memory: bool = False
+    ran: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
+    def of(cls, error: BaseException, ran: Mapping[str, Any] | None = None) -> Failure:
         """The first line of the error, and the end of its traceback."""
         first = (str(error).splitlines() or [""])[0]
         trace = "".join(traceback.format_exception(error))
@@ -124,7 +151,41 @@ class Failure:
             f"{type(error).__name__}: {first}".removesuffix(": "),
             trace[-8000:],
             again=isinstance(error, StorageError),
+            memory=out_of_memory(error),
+            ran=ran,
         )
+
+
+def take_failure(search: Trainings, number: int, failure: Failure) -> None:
+    """Tell a search of a failure: whether it is tried again depends on what failed."""
+    if failure.again or failure.memory:
+        search.crash(number, failure.reason, memory=failure.memory, trace=failure.trace)
+    else:
+        search.fail(number, failure.reason, failure.trace, failure.ran)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's or NumPy's, torch's on the CPU, or a GPU's."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)  # torch has no class of its own for these
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+
+
+def _free_memory() -> None:
+    """Give back what only a failed training's cycles hold, and what torch keeps for later."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def ran(assignment: Assignment, settings: WorkerSettings) -> Mapping[str, Any]:
+    """Where an assignment is carried out: in this process."""
+    return provenance(assignment.seed, settings.device, assignment.parts, commit=settings.commit)
 
 
 def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
@@ -145,6 +206,9 @@ def settings_for(study: Study, *, shared: bool = False) -> WorkerSettings:
         device=device_for(config.resources.gpus_per_trial),
         robustness=config.robust,
         code=code_folder(),
+        deterministic=config.run.deterministic,
+        commit=code_commit(),
+        failures=study.failures,
     )
 
 
@@ -160,9 +224,32 @@ def device_for(gpus: float) -> str:
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
 
 
-def limit_threads(cpus: float) -> None:
-    """Keep torch within a trial's share of the cores."""
+def limit_threads(cpus: float, *, deterministic: bool = False) -> None:
+    """Keep torch within a trial's share of the cores.
+
+    Sums depend on how many threads share them: for equal figures on all machines their number is
+    the trial's, whatever cores there are.
+    """
     import torch
 
-    threads = max(1, min(int(cpus), os.cpu_count() or 1))
-    torch.set_num_threads(threads)
+    threads = max(1, int(cpus))
+    torch.set_num_threads(threads if deterministic else min(threads, os.cpu_count() or 1))
+
+
+@contextmanager
+def repeatable(deterministic: bool) -> Iterator[None]:
+    """Have torch use deterministic algorithms alone for the life of the context.
+
+    An operation that has none raises an error, which names it, and fails its trial.
+    """
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        # cuBLAS reads it when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -6,11 +6,13 @@ A folder is complete or absent: it is written aside and moved into place.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from latsearch.config.trial import TrialConfig
-from latsearch.errors import LatsearchError
+from latsearch.errors import LatsearchError, UserError
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
@@ -35,6 +37,10 @@ _LARGEST_AXIS = 2**16
 
 class CheckpointError(LatsearchError):
     """A checkpoint that is missing, damaged or not ours."""
+
+
+class NewerCheckpoint(CheckpointError, UserError):
+    """A checkpoint in a format that this version does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,16 @@ def write_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Digest of a state dict: equal where every bit of every tensor is."""
+    seen = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        seen.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        seen.update(flat.view(torch.uint8).numpy().tobytes())
+    return seen.hexdigest()
+
+
 def read_info(folder: Path) -> CheckpointInfo:
     """Description of the checkpoint in a folder.
 
@@ -109,7 +125,10 @@ def read_info(folder: Path) -> CheckpointInfo:
         data = json.loads(text)
         version = data.pop("version")
         if version != FORMAT_VERSION:
-            raise CheckpointError(f"{file}: format version {version}, expected {FORMAT_VERSION}")
+            raise NewerCheckpoint(
+                f"{file}: written in format {version}, this latsearch reads {FORMAT_VERSION}; "
+                "install the version that wrote it"
+            )
         return _checked(_adapter().validate_python(data), file)
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror}") from error

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from latsearch.config import StudyConfig
 from latsearch.errors import StudyError
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import point_row, row_columns, write_csv, write_json
+from latsearch.search.provenance import git
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord
 from latsearch.tracking.picture import trial_picture
@@ -76,13 +76,7 @@ def environment() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Commit of the working folder; None where it is under no version control."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return git("rev-parse", "HEAD")
 
 
 def study_files(front: Sequence[OperatingPoint], config: StudyConfig, folder: Path) -> None:

@@ -106,6 +106,39 @@ def test_a_crashed_trial_is_tried_again_but_not_for_ever(tmp_path: Path) -> None
     assert search.records[0].reason == "its worker died, 3 times"
 
 
+def test_lack_of_memory_splits_batches_until_the_attempts_are_over(tmp_path: Path) -> None:
+    search = studies.new_search(studies.new_study(tmp_path, studies.config(trials=1)))
+    for parts in (1, 2, 4):
+        assert search.ask().parts == parts
+        search.crash(0, "MemoryError", memory=True, trace="here")
+        if parts == 2:
+            search = reopened(tmp_path)
+    assert search.records[0].state is TrialState.FAILED
+    assert search.records[0].reason == "MemoryError, 3 times, at last with batches in 4 parts"
+    assert search.records[0].trace == "here"
+    assert Study.open(tmp_path).trials()[0].parts == 4
+
+
+def test_a_batch_that_cannot_be_split_is_not_tried_again(tmp_path: Path) -> None:
+    text = studies.CONFIG.replace("epochs: 3", "epochs: 3\n  batch_size: 3")
+    search = studies.new_search(studies.new_study(tmp_path, studies.config(text, trials=1)))
+    search.ask()
+    search.crash(0, "MemoryError", memory=True)
+    assert search.records[0].state is TrialState.FAILED
+    assert search.records[0].reason == "MemoryError"
+
+
+@pytest.mark.parametrize("name", ["train_loss", "grad_norm"])
+def test_a_metric_of_the_training_that_is_not_finite_fails_its_trial(
+    tmp_path: Path, name: str
+) -> None:
+    search = studies.new_search(studies.new_study(tmp_path, studies.config(trials=2)))
+    search.ask()
+    healthy = studies.report(dict(search.records[0].values), 1)
+    assert not search.report(0, replace(healthy, metrics={name: math.nan}))
+    assert search.records[0].reason == f"epoch 1: {name} is not finite"
+
+
 def test_attempts_are_counted_across_restarts(tmp_path: Path) -> None:
     search = studies.new_search(studies.new_study(tmp_path, studies.config(trials=1)))
     for _ in range(3):
