@@ -309,6 +309,9 @@ class FakeTrainer:
     def save(self, folder: Path) -> None:
         self.saved.append(folder.name)
 
+    def weights_digest(self) -> str:
+        return f"weights of epoch {self.epoch}"
+
 
 def test_the_worker_saves_at_rungs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "Trainer", FakeTrainer)
@@ -325,4 +328,8 @@ def test_the_worker_saves_at_rungs_too(tmp_path: Path, monkeypatch: pytest.Monke
     at = [report.epoch for report in reports if report.checkpoint]
     assert at == [2, 5, 6, 9]
     assert [report.epoch for report in reports if report.decision_times] == at
+    assert [report.weights for report in reports if report.weights] == [
+        f"weights of epoch {epoch}" for epoch in at
+    ]
+    assert [report.epoch for report in reports if report.ran] == [1]  # where it started
     assert np.all([r.checkpoint == f"trials/00000/{r.epoch:05d}" for r in reports if r.checkpoint])
