@@ -87,7 +87,7 @@ def test_a_newer_format_is_one_line(folder: Path) -> None:
         assert done.returncode == 2
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
-        assert f"written in format {FORMAT + 1}, this latsearch" in line
+        assert f"written in format {FORMAT + 1}, this latsearch reads {FORMAT};" in line
         assert line.endswith("install the version that wrote it")
 
 
@@ -142,4 +142,4 @@ def test_a_newer_checkpoint_is_one_line(folder: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         read_info(file.parent)
     assert caught.value.exit_code == 2
-    assert "written in format 2, this latsearch reads 1" in str(caught.value)
+    assert "written in format 2, this latsearch reads 1; install" in str(caught.value)

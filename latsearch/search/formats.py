@@ -33,8 +33,8 @@ def check_format(found: Any, what: Path) -> None:
     """
     if found != FORMAT:
         raise StudyError(
-            f"{what}: written in format {found}, this latsearch reads {FORMAT}; install the version "
-            "that wrote it"
+            f"{what}: written in format {found}, this latsearch reads {FORMAT}; install the "
+            "version that wrote it"
         )
 
 
