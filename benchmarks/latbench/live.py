@@ -82,9 +82,7 @@ class LiveRun:
         """Our search, one of `VARIANTS`."""
         config = VARIANTS[name].study(self.config, self._seed, int(self.config.space.size))
         splits = self._splits
-        cost = TrainingCost(
-            config.space, splits.input_shape, splits.classes, len(splits.train)
-        )
+        cost = TrainingCost(config.space, splits.input_shape, splits.classes, len(splits.train))
         sampler = sampler_for(config, self._reference, cost)
         search = Search(memory_study(config, self._reference), sampler)
         while not self._clock.over and not search.done:

@@ -80,7 +80,7 @@ def set_field(file: Path, **values) -> None:
         (lambda f: (f / "config.json").write_text("[]"), "config.json: not a latsearch"),
         (lambda f: (f / "config.json").write_text("{}"), "config.json: not a latsearch"),
         (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json: not a latsearch"),
-        (lambda f: set_field(f / "config.json", version=2), "config.json: format version 2"),
+        (lambda f: set_field(f / "config.json", version=2), "config.json: written in format 2"),
         (lambda f: set_field(f / "config.json", classes="many"), "config.json: classes: "),
         (lambda f: set_field(f / "config.json", trial={}), "config.json: trial.network: "),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: "),
