@@ -23,7 +23,7 @@ from latsearch.snn.layers import (
     TimestepNorm,
 )
 from latsearch.snn.networks import LatencyNetwork
-from latsearch.snn.neurons import SignNeuron, SpikingNeuron
+from latsearch.snn.neurons import STATELESS, SignNeuron, SpikingNeuron
 
 
 class UnrolledNetwork(nn.Module):
@@ -43,6 +43,7 @@ class UnrolledNetwork(nn.Module):
         twin = folded(network).cpu().to(memory_format=torch.contiguous_format)
         self.timesteps = twin.timesteps
         self.network = twin
+        self._binary = not twin.analog and twin.config.neuron not in STATELESS
         scale, shift = normalize.affine()
         self.register_buffer("pixel_scale", scale.cpu())
         self.register_buffer("pixel_shift", shift.cpu())
@@ -69,11 +70,12 @@ class UnrolledNetwork(nn.Module):
                 assert isinstance(layer, ResidualBlock)
                 x = self._block(layer, x, counts)
         potentials = self._output(self.network.output, x)
-        return potentials, torch.stack(counts, dim=-1)
+        found = by_step(torch.stack(counts, dim=-1), self.timesteps)
+        return potentials, found.to(torch.int32)
 
     def _count(self, x: Tensor, counts: list[Tensor]) -> None:
-        spikes = (x > 0).flatten(1).to(torch.int32).sum(1, dtype=torch.int32)
-        counts.append(by_step(spikes, self.timesteps))
+        spikes = x if self._binary else (x > 0).to(x.dtype)
+        counts.append(spikes.flatten(1).sum(1))
 
     def _encoded(self, encoder: Encoder, images: Tensor) -> Tensor:
         """What the encoder sends, ``[T*B, ...]``."""
@@ -101,7 +103,7 @@ class UnrolledNetwork(nn.Module):
             return x
         sums: list[Tensor] = []
         for step in by_step(x, self.timesteps).unbind():
-            sums.append(step if not sums else keep * sums[-1] + step)
+            sums.append(torch.add(step, sums[-1], alpha=keep) if sums else step)
         return torch.stack(sums).flatten(0, 1)
 
     def _fired(self, neuron: nn.Module, current: Tensor) -> Tensor:
@@ -115,12 +117,16 @@ class UnrolledNetwork(nn.Module):
         sent: list[Tensor] = []
         v = spent = torch.zeros(())
         for step in by_step(current, self.timesteps).unbind():
-            h = step if not sent else keep * v + step
-            spikes = (h > rule.firing_threshold).to(h.dtype)
-            v = h - rule.firing_threshold * spikes if rule.soft_reset else h * (1.0 - spikes)
+            h = torch.add(step, v, alpha=keep) if sent else step
+            over = h > rule.firing_threshold
+            spikes = over.to(h.dtype)
+            if rule.soft_reset:
+                v = h - rule.firing_threshold * spikes
+            else:
+                v = torch.where(over, 0.0, h)
             if rule.strict:
                 spikes = spikes * (1.0 - spent) if sent else spikes
-                spent = spent + spikes
+                spent = spent + spikes if sent else spikes
             sent.append(spikes)
         return torch.stack(sent).flatten(0, 1)
 
