@@ -30,6 +30,7 @@ from latsearch.exporting import ExportOptions as ExportOptions
 from latsearch.exporting import export_model as export_model
 from latsearch.insights import importance as importance
 from latsearch.insights import slices as slices
+from latsearch.located import locate
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import (
@@ -439,12 +440,16 @@ def report(
 
 
 def load(
-    run: str | Path, trial: int, runs: Runs = DEFAULT_RUNS, *, allow_code: bool = False
+    run: str | Path,
+    trial: int | None = None,
+    runs: Runs = DEFAULT_RUNS,
+    *,
+    allow_code: bool = False,
 ) -> LoadedNetwork:
-    """The trained network of a trial.
+    """The trained network of a trial, or of a folder, such as an export.
 
     Args:
-        run: folder or name of the study.
+        run: folder or name of the study; without a trial the folder of a checkpoint.
         trial: the trial's number.
         runs: folder of all studies.
         allow_code: the user allows that the code of their own networks is run.
@@ -455,6 +460,9 @@ def load(
     """
     from latsearch.evaluation import load_checkpoint
 
+    if trial is None:
+        with allowing_code(allow_code):
+            return locate(run, runs).load()
     study = Study.open(find_study(run, runs))
     record = next((r for r in study.trials() if r.number == trial), None)
     if record is None:

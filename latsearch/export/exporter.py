@@ -30,7 +30,7 @@ from latsearch.export.report import Check, ExportReport
 from latsearch.export.traces import Reference, Runner, layer_names, reference
 from latsearch.snn.checkpoint import CONFIG_FILE, MODEL_FILE
 from latsearch.snn.images import Normalization, as_tensor
-from latsearch.snn.networks import LatencyNetwork
+from latsearch.snn.networks import LatencyNetwork, own
 
 NIR_FILE, ONNX_FILE, TORCH_EXPORT_FILE = "network.nir", "network.onnx", "network.pt2"
 FORMATS = ("safetensors", "nir", "onnx", "torch-export")
@@ -67,7 +67,7 @@ def export_model(
     _check_formats(formats)
     _check_folder(folder)
     loaded = load_checkpoint(source) if isinstance(source, Path) else source
-    network = copy.deepcopy(loaded.network).cpu().eval()
+    network = copy.deepcopy(own(loaded.module, "an export")).cpu().eval()
     network.use_compiled_kernels(False)
     if "nir" in formats:
         check_nir(network, name)

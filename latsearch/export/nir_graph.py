@@ -54,12 +54,27 @@ def nir_graph(network: LatencyNetwork, decision_threshold: float) -> Any:
     output = twin.output
     sources = builder.pooled("output", output.pool, sources)
     sources = builder.synapse("output", output.synapse, output.synapse_shape, sources)
-    threshold = min(decision_threshold, NEVER)
-    neuron = _neuron(output.keep, threshold, (twin.classes,))
+    neuron = _neuron(output.keep, written_threshold(decision_threshold), (twin.classes,))
     builder.add("output_neuron", neuron, sources)
     builder.add("output", nir.Output(np.array([twin.classes])), ["output_neuron"])
     metadata = {"dt": DT, "timesteps": twin.timesteps, "source": "latsearch"}
     return nir.NIRGraph(builder.nodes, builder.edges, metadata)
+
+
+def written_threshold(decision_threshold: float) -> float:
+    """The smallest float32 above a decision threshold, which is what the file says.
+
+    Potentials often equal the threshold itself: 0 where nothing has arrived. No class spikes there,
+    neither where neurons spike above their threshold, as NIR says, nor where they spike at it, as
+    SpikingJelly's do.
+    """
+    if decision_threshold >= NEVER:
+        return NEVER
+    nearest = np.float32(decision_threshold)
+    if float(nearest) <= decision_threshold:
+        nearest = np.nextafter(nearest, np.float32(np.inf))
+    tiny = float(np.finfo(np.float32).tiny)  # smaller ones are zero to some hardware
+    return tiny if 0.0 < float(nearest) < tiny else float(nearest)
 
 
 def layer_nodes(network: LatencyNetwork) -> list[str]:

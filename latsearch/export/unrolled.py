@@ -80,13 +80,13 @@ class UnrolledNetwork(nn.Module):
     def _encoded(self, encoder: Encoder, images: Tensor) -> Tensor:
         """What the encoder sends, ``[T*B, ...]``."""
         if not encoder.still:
-            frames = images.to(torch.float32).transpose(0, 1).flatten(0, 1)
+            frames = images.to(self.pixel_scale.dtype).transpose(0, 1).flatten(0, 1)
             keep = getattr(encoder, "synapse_keep", 0.0)
             current = self._leaky(encoder.conv(frames), keep)
             assert encoder.folded is not None
             assert encoder.neuron is not None
             return self._fired(encoder.neuron, encoder.folded(current))
-        x = images.to(torch.float32) * self.pixel_scale + self.pixel_shift
+        x = images.to(self.pixel_scale.dtype) * self.pixel_scale + self.pixel_shift
         z: Tensor = encoder.conv(x)
         if isinstance(encoder, LatencyEncoder):
             code = (z > self.level).to(z.dtype)
@@ -110,7 +110,7 @@ class UnrolledNetwork(nn.Module):
         """Spikes ``[T*B, ...]`` of the currents ``[T*B, ...]``."""
         if not isinstance(neuron, SpikingNeuron):
             if isinstance(neuron, SignNeuron):
-                return torch.where(current > 0, 1.0, -1.0)
+                return torch.where(current > 0, 1.0, -1.0).to(current.dtype)
             return F.relu(current)
         rule, learned = neuron.rule, neuron.keep()
         keep = rule.keep if learned is None else float(learned)
@@ -120,10 +120,8 @@ class UnrolledNetwork(nn.Module):
             h = torch.add(step, v, alpha=keep) if sent else step
             over = h > rule.firing_threshold
             spikes = over.to(h.dtype)
-            if rule.soft_reset:
-                v = h - rule.firing_threshold * spikes
-            else:
-                v = torch.where(over, 0.0, h)
+            soft = rule.firing_threshold * spikes
+            v = h - soft if rule.soft_reset else torch.where(over, 0.0, h)
             if rule.strict:
                 spikes = spikes * (1.0 - spent) if sent else spikes
                 spent = spent + spikes if sent else spikes

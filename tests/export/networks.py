@@ -59,19 +59,25 @@ def digits() -> Splits:
     return load(DataConfig(name="digits", validation=0.75))
 
 
-def trained(config: NetworkConfig, folder: Path, *, epochs: int = 3) -> LoadedNetwork:
-    """A network trained on the digits, its checkpoint in a folder."""
-    train = TrainConfig(epochs=epochs, batch_size=32, lr=0.01, precision="fp32", compile="never")
-    trial = TrialConfig(network=config, train=train)
-    trainer = Trainer(trial, digits(), seed=0, profile=DEFAULT_PROFILE)
+def trial_of(config: NetworkConfig) -> TrialConfig:
+    """A network's training."""
+    train = TrainConfig(epochs=3, batch_size=32, lr=0.01, precision="fp32", compile="never")
+    return TrialConfig(network=config, train=train)
+
+
+def trained(
+    config: NetworkConfig, folder: Path, *, epochs: int = 8, splits: Splits | None = None
+) -> LoadedNetwork:
+    """A network trained on the digits or other data, its checkpoint in a folder."""
+    trainer = Trainer(trial_of(config), splits or digits(), seed=0, profile=DEFAULT_PROFILE)
     for _ in range(epochs):
         trainer.step()
     trainer.save(folder)
     return load_checkpoint(folder)
 
 
-def threshold_of(network: LoadedNetwork) -> float:
+def threshold_of(network: LoadedNetwork, splits: Splits | None = None) -> float:
     """A decision threshold at which samples decide at different times."""
-    curve = network.curve(digits().validation)
+    curve = network.curve((splits or digits()).validation.take(np.arange(1000)))
     middle = (1 + network.network.timesteps) / 2
     return float(curve.decision_threshold[np.abs(curve.latency - middle).argmin()])

@@ -19,6 +19,7 @@ from latsearch.evaluation import LoadedNetwork, load_checkpoint
 from latsearch.export import ExportReport, export_model
 from latsearch.export.golden import farthest
 from latsearch.export.nir_check import first_spikes
+from latsearch.export.nir_graph import written_threshold
 from latsearch.snn.decoding import decide
 from latsearch.snn.networks import build_network
 from tests.export.networks import NETWORKS, digits, threshold_of, trained
@@ -225,6 +226,34 @@ def test_the_readout_decides_at_the_end(tiny: LoadedNetwork, tmp_path: Path) -> 
     assert set(golden["decision_time"].tolist()) == {3}
     assert not golden["silent"].any()
     assert json.loads((report.folder / "manifest.json").read_text())["decision_threshold"] is None
+
+
+def test_a_potential_that_is_the_threshold_is_no_spike(tiny: LoadedNetwork, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, firing_threshold=1e6)  # so that every potential is zero
+    network = build_network(config, (1, 8, 8), 10)
+    network.load_state_dict(tiny.network.state_dict())
+    report = export_model(
+        LoadedNetwork(network, tiny.info, "cpu"),
+        tmp_path / "silent",
+        formats=("nir",),
+        decision_threshold=0.0,
+        samples=digits().validation.take(np.arange(40)),
+    )
+    golden = load_file(report.folder / "golden.safetensors")
+    assert golden["silent"].all()
+    assert not golden["potentials"].any()
+    for check in report.checks:
+        assert (check.samples, check.differing, check.near_threshold) == (40, 0, 0), check
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 1e-45, 0.1, 1.0, 1.0000001, 3e38, math.inf])
+def test_the_written_threshold_is_the_smallest_number_above(threshold: float) -> None:
+    written = np.float32(written_threshold(threshold))
+    assert float(written) == written_threshold(threshold)
+    assert float(written) > threshold or math.isinf(threshold)
+    below = np.nextafter(written, np.float32(-np.inf))
+    if abs(threshold) > 1e-37 and math.isfinite(threshold):
+        assert float(below) <= threshold
 
 
 def test_the_hosts_rule_is_the_networks_rule() -> None:
