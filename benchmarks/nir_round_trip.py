@@ -86,7 +86,7 @@ def networks(folder: Path, quick: bool) -> Iterator[tuple[str, Splits, LoadedNet
     for index, (name, config) in enumerate(NETWORKS.items()):
         yield name, digits(), trained(config, folder / f"digits{index}")
     if not quick:
-        splits = load(DataConfig(name="fashion_mnist"))
+        splits = load(DataConfig(name="fashion-mnist"))
         splits = replace(splits, train=splits.train.take(np.arange(10_000)))
         for index, (name, config) in enumerate(FASHION.items()):
             yield name, splits, trained(config, folder / f"fashion{index}", splits=splits, epochs=2)
