@@ -66,8 +66,11 @@ class Job:
 
     @property
     def number(self) -> int:
-        """A number that no other training has: checkpoints of other settings are not taken."""
-        return int(self.key[:12], 16)
+        """A number that no other training has: checkpoints of other settings are not taken.
+
+        Of nine digits, as checkpoints' names have it.
+        """
+        return int(self.key[:12], 16) % 10**9
 
 
 def jobs(context: Context) -> list[Job]:
