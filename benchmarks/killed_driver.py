@@ -22,8 +22,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from latsearch.search.storage import Study
-from latsearch.search.trials import TrialRecord
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from latsearch.search.trials import TrialRecord  # noqa: E402
+from tests.chaos.outcome import records_in, reports_in  # noqa: E402
 
 SPACE = """
 version: 1
@@ -51,14 +54,12 @@ PATIENCE = 600.0  # seconds without a new report after which something is wrong
 
 def reports(folder: Path) -> int:
     """Reports in the study's journal."""
-    journal = folder / "runs" / "killed" / "study.journal"
-    return journal.read_bytes().count(b'"report:') if journal.exists() else 0
+    return reports_in(folder / "runs" / "killed")
 
 
 def records(folder: Path) -> list[TrialRecord]:
     """The study's trials as its storage has them."""
-    study = folder / "runs" / "killed"
-    return Study.open(study).trials() if Study.exists(study) else []
+    return records_in(folder / "runs" / "killed")
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

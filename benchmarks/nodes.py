@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -37,7 +36,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from latsearch.search.storage import Study  # noqa: E402
 from latsearch.search.trials import TrialRecord, TrialState  # noqa: E402
+from tests.chaos.outcome import again  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
+from tests.processes import WORKER, below, kill_tree  # noqa: E402
 
 EVERY = 4  # epochs between checkpoints
 PATIENCE = 600.0  # seconds for each step of a round
@@ -162,11 +163,7 @@ class Processes:
     def kill(self, *processes: subprocess.Popen[bytes]) -> None:
         """Kill processes and all that they started, as if their machine lost power."""
         for process in processes:
-            for pid in [process.pid, *descendants(process.pid)]:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            kill_tree(process.pid)
             process.wait()
             self._running.remove(process)
 
@@ -174,31 +171,9 @@ class Processes:
         self.kill(*list(self._running))
 
 
-def descendants(root: int) -> list[int]:
-    """Process ids below a process."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text()
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-    found, fresh = [], [root]
-    while fresh:
-        fresh = [pid for pid, parent in parents.items() if parent in fresh]
-        found += fresh
-    return found
-
-
 def trains(node: subprocess.Popen[bytes]) -> bool:
     """Whether a worker process with a trial runs on a node."""
-    for pid in descendants(node.pid):
-        try:
-            if "Trainable" in Path(f"/proc/{pid}/cmdline").read_text():
-                return True
-        except OSError:
-            continue
-    return False
+    return bool(below(node.pid, WORKER))
 
 
 def wait_for(condition: Callable[[], bool], what: str, *alive: subprocess.Popen[bytes]) -> None:
@@ -237,22 +212,6 @@ class Watch:
 def at(checkpoint: str | None) -> int:
     """The epoch of a checkpoint."""
     return int(checkpoint.rsplit("/", 1)[1]) if checkpoint else 0
-
-
-def again(before: Sequence[TrialRecord], log: str) -> dict[int, int]:
-    """Trials that went on after a kill, by the log: number → epochs trained again."""
-    reported = {record.number: record for record in before}
-    taken_up = {}
-    for number, epoch in re.findall(r"trial (\d+) goes on after epoch (\d+)", log):
-        taken_up.setdefault(int(number), int(epoch))
-    for number in re.findall(r"trial (\d+) (?:starts|started)\b", log):
-        if int(number) in reported:
-            taken_up.setdefault(int(number), 0)
-    return {
-        number: reported[number].epoch - epoch
-        for number, epoch in taken_up.items()
-        if number in reported and reported[number].state is TrialState.RUNNING
-    }
 
 
 @contextmanager

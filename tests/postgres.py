@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
+
+from tests.processes import command, descendants, send, wait_until
 
 USER, PASSWORD = "searcher", "s3cret/of:the@tests"
 QUOTED = "s3cret%2Fof%3Athe%40tests"
@@ -66,6 +69,32 @@ class Postgres:
     def stop(self) -> None:
         """Stop it at once, as a crash would: connections are cut."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+
+    def processes(self) -> list[int]:
+        """Ids of all its processes."""
+        root = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        return [root, *descendants(root)]
+
+    def signal(self, what: signal.Signals) -> None:
+        """Send a signal to all its processes."""
+        for pid in self.processes():
+            send(pid, what)
+
+    def kill(self) -> None:
+        """SIGKILL for all its processes, as if its machine lost power."""
+        pids = self.processes()
+        for pid in pids:
+            send(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(command, pids)), "PostgreSQL is gone", 60)
+
+    def damage_page(self, table: str, database: str) -> None:
+        """Overwrite a table's first page on the disk, as a failing disk would."""
+        self.query("CHECKPOINT", database)
+        [(place,)] = self.query(f"SELECT pg_relation_filepath('{table}')", database)
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "fast", "stop")
+        with (self._data / str(place)).open("rb+") as file:
+            file.write(b"\xa5" * 8192)
+        self.start()
 
     def database(self) -> str:
         """A new empty database: its URL with the password."""

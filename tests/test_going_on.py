@@ -17,6 +17,7 @@ import pytest
 from latsearch.reporting import study_front
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
+from tests.processes import WORKER, below
 from tests.test_cli import latsearch
 
 SPACE = """
@@ -139,23 +140,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on(folder: Path) -> None:
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
     """Process ids of the Ray actors below a driver."""
-    parents, names = {}, {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text()
-            names[int(entry.name)] = (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-
-    def below(pid: int) -> bool:
-        while pid > 1:
-            if pid == process.pid:
-                return True
-            pid = parents.get(pid, 0)
-        return False
-
-    return [pid for pid, name in names.items() if "Trainable" in name and below(pid)]
+    return below(process.pid, WORKER)
 
 
 def test_a_killed_worker_costs_an_attempt_and_not_the_trial(folder: Path) -> None:

@@ -168,6 +168,23 @@ class _Refit:
         self._context.view.note(f"{job.name}: {reason}; it goes on from its checkpoint")
         self._waiting.append(job)
 
+    def lose_checkpoint(self, number: int, reason: str) -> None:
+        """Go on from the checkpoint before, or from the start."""
+        job = self._running.pop(number)
+        newest, _ = self._newest(job)
+        assert newest is not None
+        self._checkpoints.remove(newest)
+        self._context.view.note(f"{job.name}: {reason}; it goes on without")
+        self._waiting.append(job)
+
+    def lack_storage(self, number: int, reason: str) -> None:
+        """Try again, but not for ever.
+
+        Raises:
+            StudyFailed: it failed too often.
+        """
+        self.crash(number, reason)
+
     def _newest(self, job: Job) -> tuple[str | None, int]:
         """The newest checkpoint that is whole, and its epoch."""
         whole = [name for name in self._checkpoints.names(job.number) if _epoch(name)]

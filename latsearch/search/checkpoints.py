@@ -30,9 +30,10 @@ from latsearch.search.objects import (
 
 PATIENCE = 300.0  # seconds that a worker waits for storage that is away
 _LAG = 90.0  # seconds after which a shared folder shows what another machine wrote
+# a full disk and one that was made read-only are not among them: somebody mends that
 _HOPELESS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
 )
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 _NAME = re.compile(r"trials/\d{5,9}/([0-9a-f]{8}/)?\d{5,9}")
@@ -42,6 +43,10 @@ T = TypeVar("T")
 
 class StorageError(LatsearchError):
     """Checkpoints cannot be read or written: no fault of the trial's."""
+
+
+class CheckpointLost(LatsearchError):
+    """A trial's checkpoint is damaged or gone: it has to go on from the one before."""
 
 
 class Checkpoints(ABC):
@@ -141,7 +146,8 @@ class FolderCheckpoints(Checkpoints):
 
     def drop_state(self, name: str) -> None:
         """Remove the file."""
-        (self._place(name) / STATE).unlink(missing_ok=True)
+        with suppress(OSError):  # e.g. the folder is read-only now
+            (self._place(name) / STATE).unlink()
 
     def _place(self, name: str) -> Path:
         return self._folder / checked(name)

@@ -338,6 +338,12 @@ def _first_line(error: BaseException) -> str:
 def _advice(reason: str) -> str:
     if "password" in reason or "authentication" in reason:
         return f"; give the password in {STORAGE_VARIABLE}, PGPASSWORD or ~/.pgpass"
+    if "invalid page" in reason or "could not read block" in reason:
+        return (
+            "; its files are damaged: restore a backup, or let PostgreSQL give up what was on that "
+            "page (ALTER DATABASE … SET zero_damaged_pages = on) and go on with the same command; "
+            "checkpoints and what MLflow has are not lost"
+        )
     if "database" in reason and "does not exist" in reason:
         return "; make it with createdb"
     return ""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from latsearch.config import TrialConfig, Value
-from latsearch.errors import StudyFailed
+from latsearch.errors import StudyError, StudyFailed
 from latsearch.objectives import FIRST_SPIKE, DecisionCurve, EpochReport
 from latsearch.search.history import History
 from latsearch.search.keeping import Keeper
@@ -135,6 +135,14 @@ class Trainings(Protocol):
         """Take the death of a training's worker, or that its memory ran out."""
         ...
 
+    def lose_checkpoint(self, number: int, reason: str) -> None:
+        """Take it that a training's newest checkpoint is damaged or gone."""
+        ...
+
+    def lack_storage(self, number: int, reason: str) -> None:
+        """Take it that a checkpoint could not be read or written: no fault of the training's."""
+        ...
+
 
 class Search:
     """Asks the sampler, keeps the study, decides. Not thread-safe: one driver, one thread."""
@@ -168,6 +176,7 @@ class Search:
         self._running: set[int] = set()
         self._busiest = 0  # most trials at a time
         self._lost_at: dict[int, int] = {}  # number → epoch of its checkpoint when last lost
+        self._lacks = 0  # times in a row that checkpoints could not be read or written
         self._history = History(tuple(config.objectives), config.constraints, before)
         self._keeper = Keeper(tuple(config.objectives), config.constraints, config.run.keep)
         self._untrimmed: list[int] = []  # ended trials that may still have weights
@@ -245,11 +254,14 @@ class Search:
             self.fail(number, fault)
             return False
         if report.epoch in record.log:
+            self._take_checkpoint(record, report)
             return True
         decided = self._decide(record, report)
-        entry = self._study.append_report(number, report, self._token, decided)
+        copy = None if record.log else record.values
+        entry = self._study.append_report(number, report, self._token, decided, copy)
         log = {**record.log, report.epoch: entry}
         self._records[number] = record = replace(record, log=log)
+        self._lacks = self._lacks if report.checkpoint is None else 0
         self._tell(TrialReported(number, report))
         if decided is None or decided["goes_on"]:
             return True
@@ -321,17 +333,58 @@ class Search:
         if attempts != record.attempts:
             self._study.count_attempt(number, attempts, parts)
         self._records[number] = replace(record, attempts=attempts, parts=parts)
-        self._running.discard(number)
-        self._waiting.append(number)
         if memory:
             reason += f" (next time with batches in {parts} parts)"
-        self._tell(TrialEnded(number, TrialState.RUNNING, reason))
+        self._again(number, reason)
+
+    def lose_checkpoint(self, number: int, reason: str) -> None:
+        """Take it that a trial's newest checkpoint is damaged or gone: go on from the one before.
+
+        What was reported stays; epochs after the older checkpoint are trained again.
+        """
+        record = self._records[number]
+        last = _epoch_of(record.checkpoint)
+        entry = self._study.note_checkpoint(number, last, record.log[last], None)
+        self._records[number] = record = replace(record, log={**record.log, last: entry})
+        first = _epoch_of(record.checkpoint) + 1
+        epochs = f"epoch {last} is" if first == last else f"epochs {first} to {last} are"
+        self._again(number, f"{reason}; its reports are all there, {epochs} trained again")
+
+    def lack_storage(self, number: int, reason: str) -> None:
+        """Take it that a checkpoint could not be read or written, which is no fault of the trial's.
+
+        Raises:
+            StudyError: that goes on, whatever is tried: every trial would fail in turn.
+        """
+        self._lacks += 1
+        if self._lacks > self._study.config.run.retries:
+            raise StudyError(
+                f"{reason}; the search stops here, with all that was reported: once that is mended "
+                "the same command goes on"
+            )
+        self._again(number, reason)
 
     # --- the state of the search ----------------------------------------------------------------
 
     @property
     def _may_propose(self) -> bool:
         return len(self._records) < self._study.config.search.trials and not self.exhausted
+
+    def _again(self, number: int, reason: str) -> None:
+        """Let a trial wait for its next attempt."""
+        self._running.discard(number)
+        self._waiting.append(number)
+        self._tell(TrialEnded(number, TrialState.RUNNING, reason))
+
+    def _take_checkpoint(self, record: TrialRecord, report: EpochReport) -> None:
+        """Take the checkpoint of an epoch that is trained again and has none, or none any more."""
+        known = record.log[report.epoch]
+        if report.checkpoint is not None and known["checkpoint"] is None:
+            entry = self._study.note_checkpoint(
+                record.number, report.epoch, known, report.checkpoint
+            )
+            log = {**record.log, report.epoch: entry}
+            self._records[record.number] = replace(record, log=log)
 
     def _propose(self) -> TrialRecord:
         proposal = self._proposals.propose(self.history, len(self._records))
@@ -346,7 +399,8 @@ class Search:
         self._proposals.note(record.values, record.refused)
         self._history.started(record)
         if record.state.finished:
-            self._history.ended(record, self._budget(record))
+            # one without a report may lack its parameters too: its start was damaged
+            self._history.ended(record, self._budget(record) if record.log else 0)
             self._untrimmed.append(record.number)
 
     def _budget(self, record: TrialRecord) -> int:
@@ -383,6 +437,7 @@ class Search:
         arrivals = sorted(
             (record.log[epoch]["sequence"], record.number, epoch)
             for record in self._records.values()
+            if record.log
             for epoch in self._levels(record)
             if epoch in record.log
         )

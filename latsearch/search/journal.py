@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import logging
 import os
+import sys
 import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,9 +17,14 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 
+from latsearch.errors import StudyError
 from latsearch.search.lock import JournalLock
+from latsearch.search.mending import REPORT, sealed
 
-_LONGEST_LINE = 1 << 20  # bytes of a journal line; a report has some 10 kB
+_LOGGER = logging.getLogger("latsearch")
+
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+PATIENCE = 900.0  # seconds that a driver waits for a disk that is full or read-only
 
 
 class Journal(BaseJournalBackend):
@@ -25,6 +33,7 @@ class Journal(BaseJournalBackend):
     What was appended survives the death of the process at once. A machine that loses power may
     lose the last moments: the study then stands where it stood before them. Waiting for the disk
     at each entry costs the driver milliseconds, tens of them where others use the disk too.
+    A disk that is full or read-only is waited for.
     """
 
     def __init__(self, path: Path):
@@ -39,19 +48,58 @@ class Journal(BaseJournalBackend):
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """The entries from a number on."""
-        return self._file.read_logs(log_number_from)
+        for entry in self._file.read_logs(log_number_from):
+            entry.pop("crc", None)
+            for key, report in entry.get("user_attr", {}).items():
+                if key.startswith(REPORT):  # one string for all rows of all reports
+                    report["curve"]["kind"] = list(map(sys.intern, report["curve"]["kind"]))
+            yield entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries; they are on the disk a little later."""
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self._lock), self._path.open("ab") as file:
-            file.write(text.encode())
+        """Append entries; they are on the disk a little later.
+
+        Raises:
+            StudyError: they cannot be written, or not within `PATIENCE` seconds.
+        """
+        data = b"".join(sealed(log) for log in logs)
+        start, pause, told = time.monotonic(), 0.5, False
+        while True:
+            try:
+                self._append(data)
+                break
+            except OSError as error:
+                if error.errno not in _PASSING or time.monotonic() - start + pause > PATIENCE:
+                    raise StudyError(
+                        f"{self._path}: cannot be written: {error.strerror}; what was reported "
+                        "before is kept: once that is mended the same command goes on"
+                    ) from error
+                if not told:
+                    _LOGGER.warning(
+                        "%s: cannot be written: %s; the search waits", self._path, error.strerror
+                    )
+                    told = True
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+        if told:
+            _LOGGER.warning("%s: can be written again", self._path)
         with self._guard:
             self._dirty = True
             if self._flushing:
                 return
             self._flushing = True
         self._thread.submit(self._flush)
+
+    def _append(self, data: bytes) -> None:
+        """Append all or nothing: after half a line nobody could read the next one."""
+        with get_lock_file(self._lock), self._path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(size)
+                raise
 
     def _flush(self) -> None:
         """Force to the disk whatever was appended, until nothing new was."""
@@ -61,18 +109,6 @@ class Journal(BaseJournalBackend):
                     self._flushing = False
                     return
                 self._dirty = False
-            with suppress(FileNotFoundError), self._path.open("rb") as file:  # deleted meanwhile
+            # it may be deleted meanwhile; and what the disk does not take now, the next one brings
+            with suppress(OSError), self._path.open("rb") as file:
                 os.fsync(file.fileno())
-
-
-def mend(journal: Path) -> None:
-    """Cut off a line that a killed driver did not finish; it was never acknowledged.
-
-    Optuna reads over an unfinished last line, but not once another line follows it.
-    """
-    with journal.open("rb+") as file:
-        start = max(0, file.seek(0, 2) - _LONGEST_LINE)
-        file.seek(start)
-        tail = file.read()
-        if not tail.endswith(b"\n"):
-            file.truncate(start + tail.rfind(b"\n") + 1)

@@ -9,17 +9,21 @@ import logging
 import math
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints in spite of verbose=0
+    "RAY_task_events_report_interval_ms": "0",  # Ray's server keeps them: 14 kB a trial
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; we bound them ourselves
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they take 5 ms and 150 kB of memory a trial
@@ -30,10 +34,13 @@ for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402  (reads the environment when it is imported)
+
+import psutil  # isort: skip  # noqa: E402  (comes with Ray)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from latsearch.config import StudyConfig  # noqa: E402
 from latsearch.errors import UserError  # noqa: E402
+from latsearch.search import leftovers  # noqa: E402
 from latsearch.search.address import check_reachable, refused  # noqa: E402
 from latsearch.search.interrupts import renew  # noqa: E402
 
@@ -42,6 +49,7 @@ _OBJECT_STORE = 128 * 2**20  # bytes beside the data; Ray would otherwise reserv
 _LOOK_AGAIN = 2.0  # seconds for which what a cluster has is taken for known
 _JUST_NOW = 30.0  # seconds within which a node's loss explains the death of a worker
 _LOOK_AT_HEAD = 5.0  # seconds between two looks
+_LOOK_AT_OWN = 1.0
 _PATIENCE = 60.0  # seconds for a node to answer
 _WAIT_FOR_ROOM = 300.0  # seconds for a first node that has room for a trial
 
@@ -86,6 +94,7 @@ class RayNodes:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray start")
         self._started: Future[None] | None = None
         self._closed = threading.Event()
+        self._own: _OwnRay | None = None
 
     def __enter__(self) -> RayNodes:
         return self
@@ -93,8 +102,14 @@ class RayNodes:
     def __exit__(self, *error: object) -> None:
         self._closed.set()
         self._thread.shutdown(wait=True)
-        if self._started is not None:
-            ray.shutdown()
+        if self._started is None:
+            return
+        own = self._own if error[0] is None else None
+        if own is not None:
+            own.note_agents()
+        ray.shutdown()
+        if own is not None:
+            own.clear()
 
     def start(self) -> None:
         """Start Ray, or connect to it, in the background, unless that was done already.
@@ -107,9 +122,31 @@ class RayNodes:
         if ray.is_initialized():
             raise UserError("this process uses Ray already: call ray.shutdown() before a search")
         if self.address is None:
-            self._started = self._thread.submit(_start, self._data_bytes)
+            self._started = self._thread.submit(self._launch)
         else:
             self._started = self._thread.submit(self._join, self.address)
+
+    def _launch(self) -> None:
+        _start(self._data_bytes)
+        self._own = _OwnRay()
+        watch = threading.Thread(target=self._watch_own, name="ray", daemon=True)
+        watch.start()
+
+    def _watch_own(self) -> None:
+        """End the process where Ray's own has died: Ray would, a minute later and without a word.
+
+        There is no way to go on within it: what Ray keeps in a process outlasts `ray.shutdown`.
+        """
+        assert self._own is not None
+        while not self._closed.wait(_LOOK_AT_OWN):
+            dead = self._own.dead()
+            if dead and not self._closed.is_set():
+                self._warn(
+                    f"Ray's {dead} on this machine died (killed, or out of memory?), and the "
+                    "search ends with it: what was reported is kept, and the same command goes on"
+                )
+                sys.stdout.flush()
+                os._exit(1)
 
     def _join(self, address: str) -> None:
         _connect(address)
@@ -199,6 +236,42 @@ class RayNodes:
             time.sleep(1.0)
             there = room(wanted, alive())
         return there
+
+
+class _OwnRay:
+    """The Ray that this process has started on this machine."""
+
+    def __init__(self) -> None:
+        self._node = ray._private.worker._global_node
+        self._session = Path(self._node.get_session_dir_path())
+        with suppress(OSError):
+            leftovers.mark(self._session)
+            leftovers.sweep(self._session.parent)
+        self._processes = dict(self._node.live_processes())
+        self._agents: list[psutil.Process] = []
+
+    def dead(self) -> str | None:
+        """Which of the processes that nothing goes on without has died."""
+        names = [name for name, _ in self._node.dead_processes()]
+        return next((name for name in names if name in ("gcs_server", "raylet")), None)
+
+    def note_agents(self) -> None:
+        """Note which processes Ray's daemon has started, as long as that can be seen."""
+        with suppress(psutil.Error):
+            self._agents = psutil.Process(self._processes["raylet"].pid).children(True)
+
+    def clear(self) -> None:
+        """Remove what is left after a shutdown; where a search failed it is left to be looked at.
+
+        Ray's agents try for a minute to report the death of their parent to a server that is gone.
+        """
+        for process in self._processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5.0)  # killed by now: it is no zombie any more
+        for agent in self._agents:
+            with suppress(psutil.Error):
+                agent.kill()  # not another process that has its number now: psutil compares
+        leftovers.remove(self._session)
 
 
 class Room:
@@ -298,6 +371,7 @@ def _too_small(
 
 def _start(data_bytes: int) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    _hush()
     ray.init(
         address="local",
         include_dashboard=False,

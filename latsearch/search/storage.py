@@ -7,6 +7,7 @@ training, its values the knee row of its curve, its reports an append-only log i
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +27,19 @@ from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectC
 from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
 from latsearch.search.formats import FORMAT, WRITER, check_format, read_config
-from latsearch.search.journal import Journal, mend
+from latsearch.search.journal import Journal
 from latsearch.search.lock import driver_of
+from latsearch.search.mending import NUMBER, REPORT, VALUES, mend
 from latsearch.search.objects import below, write_text
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and trial otherwise
 
+_LOGGER = logging.getLogger("latsearch")
+
 HEADER = "study.json"
 _JOURNAL = "study.journal"
-_REPORT = "report:"
 _SESSION = "session:"
 
 _STATES = {
@@ -161,13 +164,24 @@ class Study:
         """
         header = read_header(folder)
         if drive and header["storage"] is None:
-            mend(folder / _JOURNAL)
+            for line in mend(folder / _JOURNAL):
+                _LOGGER.warning("%s", line)
+        advice = ""
+        if not drive and header["storage"] is None:
+            advice = "; `latsearch run` mends what it can and says what is lost"
         try:
             study = optuna.load_study(
                 study_name=header["name"], storage=_storage(folder, header["storage"], drive=drive)
             )
         except (KeyError, ValueError) as error:
-            raise StudyError(f"{folder}: its storage is damaged or gone: {error}") from None
+            raise StudyError(f"{folder}: its storage is damaged or gone: {error}{advice}") from None
+        missing = {"config", "reference", "created"} - study.user_attrs.keys()
+        if missing:
+            raise StudyError(
+                f"{folder}: its storage is damaged: the study's {' and '.join(sorted(missing))} "
+                "cannot be read, which all trials need; restore it from a backup, or start anew "
+                "with --fresh"
+            )
         config = read_config(study.user_attrs, folder, drive=drive)
         return cls(folder, config, study, header)
 
@@ -273,11 +287,14 @@ class Study:
             values: of its active parameters.
             refused: points that were refused without a training before it was found.
         """
+        attributes: dict[str, Any] = {NUMBER: len(self._ids)}
+        if refused:
+            attributes["refused"] = [dict(point) for point in refused]
         trial = optuna.trial.create_trial(
             state=OptunaState.RUNNING,
             params=dict(values),
             distributions={name: self._distributions[name] for name in values},
-            user_attrs={"refused": [dict(point) for point in refused]} if refused else {},
+            user_attrs=attributes,
         )
         # Optuna's ask would look through all trials, and write each parameter by itself
         trial_id = self._study._storage.create_new_trial(self._study._study_id, trial)
@@ -291,16 +308,39 @@ class Study:
         report: EpochReport,
         token: int,
         decided: Mapping[str, Any] | None = None,
+        values: Mapping[str, Value] | None = None,
     ) -> dict[str, Any]:
-        """Append a report to the log, with what was decided on it at a rung; the log's entry."""
+        """Append a report to the log; the log's entry.
+
+        Args:
+            number: of the trial.
+            report: to be appended.
+            token: of the driver.
+            decided: what was decided on it at a rung; None where there is none.
+            values: the trial's parameters, with its first report: a second copy of them.
+        """
         self._sequence += 1
         entry = {
             **report.to_json(), "sequence": self._sequence, "session": token, "time": time.time()
         }  # fmt: skip
         if decided is not None:
             entry["rung"] = dict(decided)
-        self._set(number, f"{_REPORT}{report.epoch:06d}", entry)
+        if values is not None:
+            entry[VALUES] = dict(values)
+        key = f"{REPORT}{report.epoch:06d}"
+        self._set(number, key, entry)
+        if self._url is None:  # the journal's own copy, not a second one of 30 kB for each report
+            trial = self._study._storage.get_trial(self._ids[number])
+            entry = trial.user_attrs[key]
         return entry
+
+    def note_checkpoint(
+        self, number: int, epoch: int, entry: Mapping[str, Any], checkpoint: str | None
+    ) -> dict[str, Any]:
+        """Note that a reported epoch has another checkpoint, or none any more; the log's entry."""
+        changed = {**entry, "checkpoint": checkpoint}
+        self._set(number, f"{REPORT}{epoch:06d}", changed)
+        return changed
 
     def count_attempt(self, number: int, attempts: int, parts: int = 1) -> None:
         """Note that a trial crashed for the ``attempts``-th time and is tried again.
@@ -376,7 +416,7 @@ class Study:
             for key, start in self._study.user_attrs.items()
             if key.startswith(_SESSION)
         }
-        return sum(max(0.0, end - starts[token]) for token, end in ends.items())
+        return sum(max(0.0, end - starts.get(token, end)) for token, end in ends.items())
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -459,9 +499,9 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         state=_STATES[trial.state],
         values=trial.params,
         log={
-            int(key.removeprefix(_REPORT)): value
+            int(key.removeprefix(REPORT)): value
             for key, value in attributes.items()
-            if key.startswith(_REPORT)
+            if key.startswith(REPORT)
         },
         attempts=attributes.get("attempts", 0),
         reason=attributes.get("reason"),

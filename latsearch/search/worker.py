@@ -18,10 +18,16 @@ from latsearch.config.study import RobustnessConfig
 from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
 from latsearch.objectives import EpochReport
-from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, StorageError
+from latsearch.search.checkpoints import (
+    CheckpointLost,
+    Checkpoints,
+    FolderCheckpoints,
+    StorageError,
+)
 from latsearch.search.driver import Assignment, Trainings
 from latsearch.search.provenance import code_commit, provenance
 from latsearch.search.storage import Study
+from latsearch.snn.checkpoint import CheckpointError, NewerCheckpoint
 from latsearch.training import Trainer
 
 _NO_MEMORY = (
@@ -77,7 +83,11 @@ class Work:
     """One assignment being carried out."""
 
     def __init__(self, assignment: Assignment, splits: Splits, settings: WorkerSettings):
-        """Build the network, and load its checkpoint where there is one."""
+        """Build the network, and load its checkpoint where there is one.
+
+        Raises:
+            CheckpointLost: it is damaged, or gone.
+        """
         self._assignment = assignment
         self._settings = settings
         if assignment.parts > 1:  # memory ran out before
@@ -99,13 +109,25 @@ class Work:
             )
         self._told = False
         if assignment.checkpoint:
-            with settings.checkpoints.reading(assignment.checkpoint) as folder:
-                self._trainer.load(folder)
+            self._load(assignment.checkpoint)
 
     @property
     def done(self) -> bool:
         """Whether the full budget of epochs is spent."""
         return self._trainer.epoch >= self._assignment.trial.train.epochs
+
+    def _load(self, checkpoint: str) -> None:
+        try:
+            with self._settings.checkpoints.reading(checkpoint) as folder:
+                self._trainer.load(folder)
+        except NewerCheckpoint:
+            raise
+        except CheckpointError as error:
+            raise CheckpointLost(str(error)) from error
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise CheckpointLost(str(error)) from error
+            raise
 
     def step(self) -> EpochReport:
         """Train one epoch; its report, with the checkpoint where one was due."""
@@ -134,6 +156,7 @@ class Failure:
         again: whether a second attempt may do better: what failed is not the training.
         memory: whether memory ran out: a second attempt takes a batch in more parts.
         ran: where the training ran; None where that is not known.
+        lost: whether it was the reading of the checkpoint that the trial was to go on from.
     """
 
     reason: str
@@ -141,6 +164,7 @@ class Failure:
     again: bool = False
     memory: bool = False
     ran: Mapping[str, Any] | None = None
+    lost: bool = False
 
     @classmethod
     def of(cls, error: BaseException, ran: Mapping[str, Any] | None = None) -> Failure:
@@ -153,12 +177,17 @@ class Failure:
             again=isinstance(error, StorageError),
             memory=out_of_memory(error),
             ran=ran,
+            lost=isinstance(error, CheckpointLost),
         )
 
 
 def take_failure(search: Trainings, number: int, failure: Failure) -> None:
     """Tell a search of a failure: whether it is tried again depends on what failed."""
-    if failure.again or failure.memory:
+    if failure.lost:
+        search.lose_checkpoint(number, failure.reason)
+    elif failure.again:
+        search.lack_storage(number, failure.reason)
+    elif failure.memory:
         search.crash(number, failure.reason, memory=failure.memory, trace=failure.trace)
     else:
         search.fail(number, failure.reason, failure.trace, failure.ran)

@@ -1,12 +1,14 @@
 """Checkpoints: a folder of ``model.safetensors``, ``config.json`` and, to go on, ``state.pt``.
 
 No pickle is read: weights are safetensors, the state is loaded by torch with ``weights_only``.
-A folder is complete or absent: it is written aside and moved into place.
+A folder is complete or absent: it is written aside and moved into place. ``config.json`` has the
+digests of all three, so that a damaged file is an error and not another network.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -33,6 +35,8 @@ CONFIG_FILE = "config.json"
 STATE_FILE = "state.pt"
 _LARGEST_CONFIG = 1_000_000  # bytes; ours have some thousand
 _LARGEST_AXIS = 2**16
+DIGESTS = "sha256"
+_CHANGED = "it is not what was written"
 
 
 class CheckpointError(LatsearchError):
@@ -90,9 +94,16 @@ def write_checkpoint(
     aside.mkdir()
     try:
         contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        safetensors.torch.save_file(contiguous, aside / MODEL_FILE)
-        torch.save(state, aside / STATE_FILE)
-        (aside / CONFIG_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n")
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        # as bytes: a full disk is an OSError of ours, neither torch's nor safetensors' kind
+        files = {MODEL_FILE: safetensors.torch.save(contiguous), STATE_FILE: buffer.getvalue()}
+        for name, data in files.items():
+            (aside / name).write_bytes(data)
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        description = info.to_json()
+        text = json.dumps({**description, DIGESTS: _with_own(description, digests)}, indent=1)
+        (aside / CONFIG_FILE).write_text(text + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(aside, folder)
@@ -123,13 +134,18 @@ def read_info(folder: Path) -> CheckpointInfo:
         if len(text) > _LARGEST_CONFIG:
             raise CheckpointError(f"{file}: is larger than 1 MB, so no latsearch checkpoint")
         data = json.loads(text)
+        digests = data.pop(DIGESTS, None)
+        whole = digests is None or digests == _with_own(data, digests)
         version = data.pop("version")
         if version != FORMAT_VERSION:
             raise NewerCheckpoint(
                 f"{file}: written in format {version}, this latsearch reads {FORMAT_VERSION}; "
                 "install the version that wrote it"
             )
-        return _checked(_adapter().validate_python(data), file)
+        info = _checked(_adapter().validate_python(data), file)
+        if not whole:
+            raise CheckpointError(f"{file}: damaged: {_CHANGED}")
+        return info
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror}") from error
     except pydantic.ValidationError as error:
@@ -171,6 +187,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing or damaged.
     """
     file = folder / MODEL_FILE
+    _check(file)
     try:
         weights: dict[str, Tensor] = safetensors.torch.load_file(file)
     except (OSError, SafetensorError) as error:
@@ -185,6 +202,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged.
     """
     file = folder / STATE_FILE
+    _check(file)
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no error class of its own
@@ -215,3 +233,29 @@ def load_weights(network: torch.nn.Module, folder: Path) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise misfit from error
+
+
+def _with_own(description: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the files, and that of the description itself."""
+    text = json.dumps(description, sort_keys=True)
+    return {**digests, CONFIG_FILE: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _check(file: Path) -> None:
+    """Check a file against its digest; a checkpoint of an earlier version has none.
+
+    Raises:
+        CheckpointError: it is missing, or damaged.
+    """
+    try:
+        with (file.parent / CONFIG_FILE).open("rb") as stream:
+            description = json.loads(stream.read(_LARGEST_CONFIG))
+        digest = description.get(DIGESTS, {})[file.name]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return  # an earlier version's; what is wrong with the description, `read_info` says
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise CheckpointError(f"{file}: damaged ({len(data)} bytes): {_CHANGED}")

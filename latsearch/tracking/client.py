@@ -6,7 +6,9 @@ Only `MlflowClient` is used, no fluent API: nothing here changes or reads MLflow
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +31,7 @@ from latsearch.errors import UserError
 from latsearch.tracking.dataset import CONTEXT, CONTEXT_TAG, DatasetSpec
 from latsearch.tracking.layout import KIND, RUNNING, STUDY_ID, STUDY_KIND, MetricValue, RunSpec
 from latsearch.tracking.location import (
+    SQLITE,
     TrackingError,
     artifact_folder,
     database_file,
@@ -183,6 +186,7 @@ class Tracker:
         self.uri = uri
         self._check = check
         _check_database(uri)
+        _make_database(uri)
         try:
             self._client = MlflowClient(uri)
         except MlflowException as error:
@@ -275,6 +279,25 @@ def _check_database(uri: str) -> None:
                 raise UserError(f"{shown_uri(uri)}: {file} is no sqlite database")
     elif not os.access(file.parent, os.W_OK):
         raise UserError(f"{shown_uri(uri)}: {file.parent} is no folder that can be written to")
+
+
+def _make_database(uri: str) -> None:
+    """Make MLflow's tables aside and move them into place, where the store is a new sqlite file.
+
+    That takes MLflow seconds, and a file that a kill leaves half made is of no use to it any more.
+    """
+    file = database_file(uri)
+    if file is None or file.exists():
+        return
+    aside = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        client = MlflowClient(f"{SQLITE}{aside}")
+        client.search_experiments(max_results=1)
+        client._tracking_client.store.engine.dispose()
+        with suppress(FileExistsError):  # another one was faster
+            os.link(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def tracking_error(uri: str, error: Exception) -> TrackingError:

@@ -9,16 +9,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 from latsearch.errors import LatsearchError
 
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 
 
 class TrackingError(LatsearchError):
     """MLflow cannot be reached, or refuses what is published; the study itself is safe."""
 
 
+_DAMAGED = ("malformed", "file is not a database", "duplicate column name")  # sqlite's words
+
+
 def default_uri(runs: Path) -> str:
     """Tracking URI from ``MLFLOW_TRACKING_URI``, or of the runs folder's own ``mlflow.db``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(runs / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(runs / 'mlflow.db').resolve()}"
 
 
 def is_server(uri: str) -> bool:
@@ -28,7 +31,7 @@ def is_server(uri: str) -> bool:
 
 def database_file(uri: str) -> Path | None:
     """The file of a store that is an sqlite file; None for any other."""
-    database = uri.removeprefix(_SQLITE)
+    database = uri.removeprefix(SQLITE)
     return None if database in (uri, "", ":memory:") else Path(database).resolve()
 
 
@@ -55,4 +58,10 @@ def failure(uri: str, error: BaseException) -> str:
             return "it does not answer"
         cause = cause.__cause__ or cause.__context__
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    file = database_file(uri)
+    if file is not None and any(word in str(error) for word in _DAMAGED):
+        return (
+            f"{file} is damaged; the study is not: move the file away, and `latsearch publish` "
+            "writes it anew"
+        )
     return line.replace(uri, shown_uri(uri))[:300]

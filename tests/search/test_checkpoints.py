@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import signal
 import threading
@@ -184,12 +185,27 @@ def test_storage_that_is_away_is_waited_for() -> None:
     assert len(calls) == 3
 
 
-def test_storage_that_is_full_is_not_waited_for() -> None:
-    def full() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_storage_that_can_never_work_is_not_waited_for() -> None:
+    def refused() -> None:
+        raise OSError(errno.EACCES, "Permission denied")
 
-    with pytest.raises(StorageError, match=r"^/runs: .*No space left on device$"):
-        outlast(full, "/runs")
+    with pytest.raises(StorageError, match=r"^/runs: .*Permission denied$"):
+        outlast(refused, "/runs")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_or_read_only_disk_is_waited_for(number: int) -> None:
+    left = [OSError(number, os.strerror(number))]
+
+    def full() -> str:
+        if left:
+            raise left.pop()
+        return "written"
+
+    assert outlast(full, "/runs") == "written"
+    left += [OSError(number, os.strerror(number))] * 9
+    with pytest.raises(StorageError, match=os.strerror(number)):
+        outlast(full, "/runs", patience=0.0)
 
 
 def test_uris() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from latsearch.search.journal import Journal, mend
+from latsearch.search.journal import Journal
+from latsearch.search.mending import mend
 
 
 def flushed(journal: Journal) -> bool:

@@ -72,6 +72,13 @@ def set_field(file: Path, **values) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
+def flip(file: Path) -> None:
+    """Change one bit of the last number, which neither format notices by itself."""
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -87,6 +94,9 @@ def set_field(file: Path, **values) -> None:
         (lambda f: (f / "model.safetensors").write_bytes(b"junk"), "model.safetensors: "),
         (lambda f: (f / "state.pt").unlink(), "state.pt: "),
         (lambda f: (f / "state.pt").write_bytes(b"junk"), "state.pt: "),
+        (lambda f: flip(f / "model.safetensors"), "model.safetensors: damaged"),
+        (lambda f: flip(f / "state.pt"), "state.pt: damaged"),
+        (lambda f: set_field(f / "config.json", epoch=8), "config.json: damaged"),
     ],
 )
 def test_a_damaged_file_is_named_in_one_line(folder, spoil, message):
@@ -114,7 +124,17 @@ class Harm:
         return (print, ("harm",))
 
 
+def test_a_checkpoint_without_digests_is_an_earlier_versions_and_loads(folder):
+    description = json.loads((folder / "config.json").read_text())
+    del description["sha256"]
+    (folder / "config.json").write_text(json.dumps(description))
+    assert read_info(folder) == INFO
+    assert list(read_weights(folder))
+    assert read_state(folder) == {"n": 1}
+
+
 def test_no_pickled_code_runs(folder, capsys):
+    set_field(folder / "config.json", sha256={})  # whoever writes code writes digests as well
     with (folder / "state.pt").open("wb") as file:
         pickle.dump(Harm(), file, protocol=2)
     with pytest.raises(LatsearchError, match=r"state\.pt"):

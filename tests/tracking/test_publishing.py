@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from latsearch.tracking import TrackingError, publish
 from latsearch.tracking.bulk import SqliteRuns
 from latsearch.tracking.lock import PublisherLock
 from latsearch.tracking.publishing import Publication
+from tests.processes import wait_until
 from tests.tracking.rows import comparable_rows, database_rows, runs_of_kind
 from tests.tracking.synthetic import SyntheticStudy
 
@@ -396,3 +399,20 @@ def test_passwords_are_not_shown(synthetic: SyntheticStudy) -> None:
     with pytest.raises(TrackingError) as caught:
         publish(synthetic.study, "http://user:secret@127.0.0.1:9")
     assert "secret" not in str(caught.value)
+
+
+def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_made_store(tmp_path: Path) -> None:
+    """At whatever moment it dies, the next one finds no file, or a whole one."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    code = (
+        "import sys; from latsearch.tracking.client import Tracker; "
+        "Tracker(sys.argv[1], 'made', None, lambda: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, uri])
+    wait_until(lambda: list(tmp_path.glob(".mlflow.db*")), "it makes the store", 120, pause=0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    subprocess.run([sys.executable, "-c", code, uri], check=True)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("SELECT name FROM experiments").fetchall()[-1] == ("made",)
