@@ -12,8 +12,10 @@ import numpy as np
 from latsearch.config.energy import EnergyProfile
 from latsearch.data.corruptions import GROUPS, CorruptedSet
 from latsearch.data.splits import Samples
-from latsearch.evaluation import LoadedNetwork
+from latsearch.evaluation import LoadedNetwork, Measurement
 from latsearch.objectives import unit
+from latsearch.quantised import QuantisedRival, quantised_rival
+from latsearch.snn.energy import dense_fan_out, synapses_of
 
 CLEAN = "clean"
 
@@ -52,6 +54,8 @@ class Robustness:
         samples: number of samples under each corruption.
         rows: the clean samples first, then each corruption by rising severity.
         latency_unit: unit of the rows' latency.
+        rival: the clean samples' operations up to their decisions beside an ordinary network of
+            equal shape with quantised activations; None where the network sends no spikes.
     """
 
     model: str
@@ -60,6 +64,7 @@ class Robustness:
     samples: int
     rows: tuple[RobustnessRow, ...]
     latency_unit: str = "timesteps"
+    rival: QuantisedRival | None = None
 
     @property
     def clean(self) -> RobustnessRow:
@@ -77,26 +82,30 @@ class Robustness:
         return float(np.mean([row.accuracy for row in self.corrupted]))
 
     def summary(self, against: Robustness | None = None) -> dict[str, float]:
-        """Figures over all corruptions, by name.
+        """Figures over all corruptions, by name; those of the clean samples where there are none.
 
         ``mean_corruption_error`` is the plain mean of the error rates, as it is given for
         CIFAR-10-C. ``relative_corruption_error`` is its excess over the clean error. With another
         network to compare with, ``mce`` and ``relative_mce`` are ImageNet-C's: errors summed over
         the severities, divided by the other network's, and averaged over the corruptions.
         """
-        rows = self.corrupted
         figures = {
             "clean_accuracy": self.clean.accuracy,
-            "corrupted_accuracy": self.mean_accuracy,
-            "mean_corruption_error": 1 - self.mean_accuracy,
-            "relative_corruption_error": self.clean.accuracy - self.mean_accuracy,
             "clean_latency": self.clean.latency,
-            "corrupted_latency": float(np.mean([row.latency for row in rows])),
             "clean_energy": self.clean.energy,
-            "corrupted_energy": float(np.mean([row.energy for row in rows])),
             "standard_error": math.sqrt(
                 self.clean.accuracy * (1 - self.clean.accuracy) / self.samples
             ),
+        }
+        rows = self.corrupted
+        if not rows:
+            return figures
+        figures |= {
+            "corrupted_accuracy": self.mean_accuracy,
+            "mean_corruption_error": 1 - self.mean_accuracy,
+            "relative_corruption_error": self.clean.accuracy - self.mean_accuracy,
+            "corrupted_latency": float(np.mean([row.latency for row in rows])),
+            "corrupted_energy": float(np.mean([row.energy for row in rows])),
         }
         if against is not None:
             figures["mce"] = _mce(self, against, relative=False)
@@ -114,6 +123,7 @@ class Robustness:
             "latency_unit": self.latency_unit,
             "summary": self.summary(against),
             "rows": [asdict(row) for row in self.rows],
+            "quantised_rival": self.rival and {**asdict(self.rival), "cheaper": self.rival.cheaper},
         }
 
 
@@ -138,34 +148,49 @@ def measure_robustness(
         model: what the network is called.
         corruptions: which corruptions these are, and whose severities.
     """
-    rows = [_row(network, CLEAN, 0, clean, decision_threshold, profile)]
-    rows.extend(
-        _row(network, one.corruption, one.severity, one.samples, decision_threshold, profile)
-        for one in corrupted
+    measured = network.measure(clean.images, profile)
+    rows = [_row(measured, CLEAN, 0, clean, decision_threshold)]
+    for one in corrupted:
+        found = network.measure(one.samples.images, profile)
+        rows.append(_row(found, one.corruption, one.severity, one.samples, decision_threshold))
+    return Robustness(
+        model,
+        corruptions,
+        decision_threshold,
+        len(clean),
+        tuple(rows),
+        unit("latency", events=clean.bin_ends is not None),
+        _rival(network, measured, decision_threshold),
     )
-    measured = unit("latency", events=clean.bin_ends is not None)
-    return Robustness(model, corruptions, decision_threshold, len(clean), tuple(rows), measured)
 
 
 def _row(
-    network: LoadedNetwork,
-    corruption: str,
-    severity: int,
-    samples: Samples,
-    threshold: float,
-    profile: EnergyProfile,
+    measured: Measurement, corruption: str, severity: int, samples: Samples, threshold: float
 ) -> RobustnessRow:
-    decision, energy = network.predict(samples.images, threshold, profile)
+    decision, energy = measured.decided(threshold)
     group = next((group for group, names in GROUPS.items() if corruption in names), corruption)
     return RobustnessRow(
         corruption,
         group,
         severity,
         accuracy=float((decision.prediction == samples.labels).mean()),
-        latency=float(samples.times(decision.decision_time).mean()),
+        latency=float(measured.times(samples, decision).mean()),
         energy=float(energy.mean()),
         silent_fraction=float(decision.silent.mean()),
     )
+
+
+def _rival(
+    network: LoadedNetwork, measured: Measurement, threshold: float
+) -> QuantisedRival | None:
+    net = network.network
+    if net.analog:
+        return None
+    decision, _ = measured.decided(threshold)
+    operations = measured.energy.synaptic_operations().cpu().numpy()
+    spent = operations[decision.decision_time - 1, np.arange(operations.shape[1])]
+    synapses = sum(dense_fan_out(x.synapse, x.synapse_shape) for x in synapses_of(net))
+    return quantised_rival(net.timesteps, float(spent.mean()), synapses)
 
 
 def _mce(one: Robustness, other: Robustness, *, relative: bool) -> float:

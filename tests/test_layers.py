@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors", "objectives", "pareto"},
     {"config", "spaces", "snn", "data"},
-    {"training", "evaluation", "robustness", "export"},
+    {"training", "evaluation", "robustness", "export", "quantised"},
     {"search", "selection", "tracking", "reporting", "plots", "heatmap", "cluster"},
 ]
 TOP = len(LAYERS)  # of all others: pipeline, api, cli, …

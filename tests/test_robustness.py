@@ -17,6 +17,7 @@ from latsearch.data import Samples, load
 from latsearch.data.corruptions import CORRUPTIONS, CorruptedSet
 from latsearch.errors import UserError
 from latsearch.heatmap import table, write_heat_map
+from latsearch.quantised import quantised_rival
 from latsearch.robustness import Robustness, RobustnessRow, measure_robustness
 from tests.test_cli import latsearch
 
@@ -76,6 +77,15 @@ def test_figures_are_those_of_the_decisions(folder: Path) -> None:
     )
     assert readout.clean.latency == 3
 
+    # what the decisions took of synaptic operations, beside one pass of an ordinary network
+    measured = network.measure(test.images, profile)
+    spent = measured.energy.synaptic_operations().numpy()
+    spent = spent[decision.decision_time - 1, np.arange(len(test))]
+    synapses = 4 * 8 * 8 * 16 + 16 * 10
+    assert found.rival == quantised_rival(3, float(spent.mean()), synapses)
+    assert readout.rival is not None
+    assert readout.rival.spikes_per_synapse > found.rival.spikes_per_synapse
+
 
 def robustness(errors: dict[str, list[float]], clean: float = 0.1) -> Robustness:
     rows = [RobustnessRow("clean", "clean", 0, 1 - clean, 1.5, 20.0, 0.0)]
@@ -98,6 +108,12 @@ def test_the_summary_by_hand() -> None:
     assert figures["standard_error"] == pytest.approx(0.03)
     assert figures["corrupted_latency"] == 2.0
     assert "mce" not in one.summary()
+
+
+def test_without_corruptions_the_summary_is_of_the_clean_samples() -> None:
+    figures = robustness({}).to_json()["summary"]
+    assert figures["clean_accuracy"] == 0.9
+    assert all(math.isfinite(value) for value in figures.values())
 
 
 def test_the_heat_map(tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ def evaluate(
     console = open_console()
     say(console, _heading(found))
     console.print(_table(found))
+    if found.rival is not None:
+        answer = {True: "yes", False: "no", None: "cannot be told"}[found.rival.cheaper]
+        say(console, f"less energy than a quantised network of its shape: {answer}")
+        say(console, found.rival.words())
     if found.corrupted:
         _say_summary(found.summary(other), other, found.latency_unit)
     try:
