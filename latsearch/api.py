@@ -32,6 +32,8 @@ from latsearch.insights import importance as importance
 from latsearch.insights import slices as slices
 from latsearch.located import locate
 from latsearch.objectives import DecisionCurve, OperatingPoint
+from latsearch.predicting import PredictOptions as PredictOptions
+from latsearch.predicting import predict as predict
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import (
     DEFAULT_RUNS,
@@ -57,6 +59,8 @@ from latsearch.search.storage import Study
 from latsearch.search.trials import TrialState
 from latsearch.search.warm_start import warm_start
 from latsearch.selection import Comparison, Rule
+from latsearch.serving import ServeOptions as ServeOptions
+from latsearch.serving import serve as serve
 from latsearch.spaces import find_space
 
 if TYPE_CHECKING:

@@ -246,16 +246,30 @@ class LoadedNetwork:
             images: ``[N, C, H, W]`` uint8, or floats on the scale 0..1.
             decision_threshold: potential above which a class spikes; inf for the readout at T.
         """
-        if isinstance(self.module, CustomNetwork):  # its timesteps cannot be told apart
-            found = self.potentials(images)
-            return decide(found, decision_threshold, self.module.config.decision)
-        if self._early_exit is None:
-            self._early_exit = EarlyExit(self.network)
         parts = [
-            self._early_exit.decide(self._normalize(batch), decision_threshold)
+            self.decide_normalized(self._normalize(batch), decision_threshold)
             for batch in self._batches(images)
         ]
         return parts[0] if len(parts) == 1 else joined(parts)
+
+    def normalized(self, images: NDArray[Any] | Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` as the network's layers take them, float32 on its device."""
+        return self._normalize(self._on_device(images))
+
+    def decide_normalized(self, images: Tensor, decision_threshold: float) -> Decision:
+        """`decide` for one batch of what `normalized` made.
+
+        Args:
+            images: ``[N, C, H, W]`` or event frames, normalised.
+            decision_threshold: potential above which a class spikes; inf for the readout at T.
+        """
+        if isinstance(self.module, CustomNetwork):  # its timesteps cannot be told apart
+            with torch.inference_mode():
+                found = self.module(images).cpu()
+            return decide(found, decision_threshold, self.module.config.decision)
+        if self._early_exit is None:
+            self._early_exit = EarlyExit(self.network)
+        return self._early_exit.decide(images, decision_threshold)
 
     def measure(
         self, images: NDArray[Any] | Tensor, profile: EnergyProfile = DEFAULT_PROFILE

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+_UPLOADED = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _ORIENTATION = 0x0112  # EXIF's tag
 _LYING = frozenset({5, 6, 7, 8})  # orientations that exchange width and height
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -51,20 +52,26 @@ class Unreadable:
     reason: str
 
 
-def read_header(file: Path) -> Header:
+def read_header(file: Path | BinaryIO, name: str | None = None) -> Header:
     """Size and kind of an image, without decoding it.
+
+    Args:
+        file: the image, or what was uploaded of it.
+        name: what it is called in messages; None: as the file.
 
     Raises:
         DataError: the file is no image, or cannot be read.
     """
-    with _opened(file) as image:
+    with _opened(file, name) as image:
         width, height = image.size
         if image.getexif().get(_ORIENTATION) in _LYING:
             width, height = height, width
         return Header(height, width, _is_grey(image))
 
 
-def read_picture(file: Path, channels: int, size: int | None = None) -> NDArray[np.uint8]:
+def read_picture(
+    file: Path | BinaryIO, channels: int, size: int | None = None, name: str | None = None
+) -> NDArray[np.uint8]:
     """The pixels of an image, ``[C, H, W]``.
 
     Palettes are looked up, 16-bit grey is scaled to 8 bits, transparent pixels lie on white, and
@@ -74,20 +81,22 @@ def read_picture(file: Path, channels: int, size: int | None = None) -> NDArray[
         file: the image.
         channels: 1 for grey, 3 for RGB.
         size: pixels along each axis; None: as it is.
+        name: what it is called in messages; None: as the file.
 
     Raises:
         DataError: the file is no image, is damaged, or has values of an unknown range.
     """
     from PIL import Image, ImageOps
 
-    with _opened(file) as image:
+    called = name or str(file)
+    with _opened(file, name) as image:
         if image.mode == "F":
             raise DataError(
-                f"{file} has floating-point pixels, whose range is unknown; save it with 8 bits"
+                f"{called} has floating-point pixels, whose range is unknown; save it with 8 bits"
             )
         image.load()
         upright = ImageOps.exif_transpose(image)
-        plain = _eight_bits(upright, file) if image.mode in _WIDE else _on_white(upright)
+        plain = _eight_bits(upright, called) if image.mode in _WIDE else _on_white(upright)
         wanted = plain.convert("L" if channels == 1 else "RGB")
         if size is not None:
             wanted = ImageOps.fit(wanted, (size, size), Image.Resampling.BILINEAR)
@@ -120,22 +129,24 @@ def in_order(function: Any, items: Iterable[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image]:
+def _opened(file: Path | BinaryIO, name: str | None = None) -> Iterator[Image]:
     """The image, opened but not decoded; every fault names the file."""
     from PIL import Image, UnidentifiedImageError
 
+    called = name or str(file)
     try:
-        with Image.open(file) as image:
+        # of what strangers upload only formats that no other program is called for
+        with Image.open(file, formats=None if isinstance(file, Path) else _UPLOADED) as image:
             yield image
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{file} is no image that can be read; replace or remove it") from None
+        raise DataError(f"{called} is no image that can be read; replace or remove it") from None
     except Exception as error:  # decoders raise what they like at damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{file} cannot be read: {error.strerror}") from None
-        raise DataError(f"{file} is damaged ({reason}); replace or remove it") from None
+            raise DataError(f"{called} cannot be read: {error.strerror}") from None
+        raise DataError(f"{called} is damaged ({reason}); replace or remove it") from None
 
 
 def _is_grey(image: Image) -> bool:
@@ -145,7 +156,7 @@ def _is_grey(image: Image) -> bool:
     return colours[0::3] == colours[1::3] == colours[2::3]
 
 
-def _eight_bits(image: Image, file: Path) -> Image:
+def _eight_bits(image: Image, file: str) -> Image:
     """A 16-bit grey image in 8 bits; Pillow's own conversion would cut off all above 255."""
     from PIL import Image as Images
 
