@@ -34,6 +34,10 @@ from latsearch.located import locate
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.predicting import PredictOptions as PredictOptions
 from latsearch.predicting import predict as predict
+from latsearch.quantising import QuantiseOptions as QuantiseOptions
+from latsearch.quantising import quantise as quantise
+from latsearch.recalibrating import RecalibrateOptions as RecalibrateOptions
+from latsearch.recalibrating import recalibrate as recalibrate
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
 from latsearch.runs import (
     DEFAULT_RUNS,
@@ -450,29 +454,21 @@ def load(
     *,
     allow_code: bool = False,
 ) -> LoadedNetwork:
-    """The trained network of a trial, or of a folder, such as an export.
+    """A trained network: of a trial, or in a folder of its own.
 
     Args:
-        run: folder or name of the study; without a trial the folder of a checkpoint.
+        run: folder or name of the study; without `trial` a network as the command line names it,
+            ``runs/digits:22`` or the folder of a checkpoint.
         trial: the trial's number.
         runs: folder of all studies.
         allow_code: the user allows that the code of their own networks is run.
 
     Raises:
-        StudyError: there is no such study or trial, or its weights were not kept.
-        UserError: the network is code, which is not allowed or fails.
+        StudyError: there is no such study, or its weights were not kept.
+        UserError: there is no such trial or network, or it is code, which is not allowed or fails.
     """
-    from latsearch.evaluation import load_checkpoint
-
-    if trial is None:
-        with allowing_code(allow_code):
-            return locate(run, runs).load()
-    study = Study.open(find_study(run, runs))
-    record = next((r for r in study.trials() if r.number == trial), None)
-    if record is None:
-        raise UserError(f"{study.folder}: there is no trial {trial}; `latsearch front` lists them")
     with allowing_code(allow_code):
-        return load_checkpoint(study.checkpoint(record))
+        return locate(run if trial is None else f"{run}:{trial}", runs).load()
 
 
 def _splits(config: StudyConfig, options: RunOptions) -> Splits:

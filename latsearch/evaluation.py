@@ -21,6 +21,7 @@ from latsearch.snn.decoding import Decision, decide, decision_curve, decision_ti
 from latsearch.snn.diagnostics import NeuronActivity, blank_firing_rate
 from latsearch.snn.energy import energy_meter
 from latsearch.snn.images import Normalization, as_tensor
+from latsearch.snn.integer import quantised
 from latsearch.snn.networks import LatencyNetwork, Network, build_any, own
 from latsearch.snn.operations import EnergyReport
 from latsearch.snn.pipeline import delay_of
@@ -308,5 +309,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> LoadedN
     except (RuntimeError, ArithmeticError, TypeError, ValueError) as error:  # torch's, of sizes
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{folder}: no such network can be built: {reason}") from None
+    if info.weights == "int8" and not isinstance(network, CustomNetwork):
+        network = quantised(network)
     load_weights(network, folder)
     return LoadedNetwork(network, info, device)

@@ -62,7 +62,7 @@ def make_card(
         classes=info.classes,
         class_names=tuple(class_names),
         timesteps=net.timesteps,
-        weights="float32",
+        weights=info.weights,
         parameters=net.parameter_count(),
         network=asdict(info.trial.network),
         training={**asdict(info.trial.train), "epochs_trained": info.epoch},

@@ -47,6 +47,8 @@ _COMMANDS = (
     export.export,
     deploy.predict,
     deploy.serve,
+    deploy.quantise,
+    deploy.recalibrate,
     datasets.datasets,
     pipeline.pipeline,
     environment.doctor,

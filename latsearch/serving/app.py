@@ -191,7 +191,7 @@ def _info(
         timesteps=network.network.timesteps,
         rule=network.network.config.decision,
         decision_threshold=threshold if math.isfinite(threshold) else None,
-        weights="float32",
+        weights=info.weights,
         dataset=info.dataset,
         limits={name: getattr(options, name) for name in names},
         card=_card(model.checkpoint),

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import safetensors.torch
@@ -61,6 +61,7 @@ class CheckpointInfo:
         epoch: epochs trained.
         seed: seed of the training.
         duration_ms: milliseconds of a recording that its T frames cover; None for images.
+        weights: what the weights are; ``int8``: folded and quantised, for inference alone.
     """
 
     trial: TrialConfig
@@ -72,6 +73,7 @@ class CheckpointInfo:
     epoch: int
     seed: int
     duration_ms: float | None = None
+    weights: Literal["float32", "int8"] = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with the format's version."""
@@ -79,7 +81,10 @@ class CheckpointInfo:
 
 
 def write_checkpoint(
-    folder: Path, info: CheckpointInfo, weights: dict[str, Tensor], state: dict[str, Any]
+    folder: Path,
+    info: CheckpointInfo,
+    weights: dict[str, Tensor],
+    state: dict[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint, replacing one of the same name.
 
@@ -87,23 +92,26 @@ def write_checkpoint(
         folder: the checkpoint's folder; its parents are made.
         info: its description.
         weights: the network's state dict.
-        state: what training needs beside them to go on.
+        state: what training needs beside them to go on; None where it has ended.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     aside.mkdir()
     try:
         contiguous = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
         # as bytes: a full disk is an OSError of ours, neither torch's nor safetensors' kind
-        files = {MODEL_FILE: safetensors.torch.save(contiguous), STATE_FILE: buffer.getvalue()}
+        files = {MODEL_FILE: safetensors.torch.save(contiguous)}
+        if state is not None:
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            files[STATE_FILE] = buffer.getvalue()
         for name, data in files.items():
             (aside / name).write_bytes(data)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         description = info.to_json()
         text = json.dumps({**description, DIGESTS: _with_own(description, digests)}, indent=1)
-        (aside / CONFIG_FILE).write_text(text + "\n")
+        (aside / CONFIG_FILE).write_text(text + "
+")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(aside, folder)

@@ -151,6 +151,21 @@ def decision_times(
     return np.asarray(still[:, :-1] - still[:, 1:], dtype=np.int64)
 
 
+def running_peak(potentials: ArrayLike, rule: str = FIRST_SPIKE) -> FloatArray:
+    """The largest evidence of each sample up to each timestep, ``[T, B]``.
+
+    A sample decides at the first t whose value exceeds the decision threshold.
+
+    Args:
+        potentials: ``[T, B, K]``.
+        rule: what the evidence is, a key of `RULES`.
+
+    Raises:
+        ValueError: the potentials are not ``[T, B, K]`` or not finite.
+    """
+    return _Evidence(_potentials(potentials), rule).running_peak
+
+
 def accuracies(
     potentials: ArrayLike, labels: ArrayLike, thresholds: ArrayLike, rule: str = FIRST_SPIKE
 ) -> FloatArray:

@@ -176,7 +176,12 @@ class Identity(nn.Module):
         keep: α of the synaptic kernel.
         scale: current of a spike.
         largest_input: most spikes that one input sends in one timestep.
+
+    Attributes:
+        scale: as given; ``[C, 1, 1]`` where the channels' currents have units of their own.
     """
+
+    scale: float | Tensor
 
     def __init__(
         self, shape: Shape, *, timesteps: int, keep: float, scale: float, largest_input: int
@@ -349,9 +354,12 @@ class OutputLayer(nn.Module):
 
     Attributes:
         keep: λ_o, 1 without leak.
+        unit: what a potential of one is worth where the weights are integers; None where not.
         synapse_shape: shape of the synapses' input, after pooling.
         largest_input: most spikes that the synapses receive at one input in one timestep.
     """
+
+    unit: Tensor | None
 
     def __init__(
         self,
@@ -365,6 +373,7 @@ class OutputLayer(nn.Module):
     ):
         super().__init__()
         self.timesteps = timesteps
+        self.register_buffer("unit", None)
         self.keep = 1.0 if config.output_tau_mem is None else 1.0 - 1.0 / config.output_tau_mem
         self.pool = pool
         self.synapse_shape = pooled(input_shape, pool)
@@ -384,4 +393,6 @@ class OutputLayer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             current = self.synapse(x.to(self.synapse.weight.dtype))
         potentials = leaky_sum(current, self.timesteps, self.keep)
+        if self.unit is not None:
+            potentials = potentials * self.unit
         return potentials.view(self.timesteps, -1, potentials.shape[-1])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from latsearch.snn.encoding import Encoder, LatencyEncoder, RateEncoder, levels
 from latsearch.snn.folding import Shift, affine
+from latsearch.snn.integer import IntegerNeuron, per_channel
 from latsearch.snn.layers import (
     HiddenLayer,
     Identity,
@@ -85,11 +86,12 @@ class NeuronStage(Stage):
     def __init__(self, neuron: nn.Module):
         super().__init__()
         self._unit = neuron
-        self._spiking = isinstance(neuron, SpikingNeuron)
-        if isinstance(neuron, SpikingNeuron):
+        self._spiking = isinstance(neuron, SpikingNeuron | IntegerNeuron)
+        if isinstance(neuron, SpikingNeuron | IntegerNeuron):
             self._rule = neuron.rule
             learned = neuron.keep()
             self._keep = neuron.rule.keep if learned is None else float(learned)
+            self._thresholds = neuron.thresholds if isinstance(neuron, IntegerNeuron) else None
 
     def __call__(self, current: Tensor, t: int) -> Tensor:
         """Spikes ``[n, ...]``, valid until the next timestep; the current is left as it is."""
@@ -103,15 +105,25 @@ class NeuronStage(Stage):
             h = torch.add(current, self.states["v"], alpha=self._keep, out=v)
             if self._rule.strict:
                 h.add_(self.states["spent"], alpha=_SPENT)
-        spikes = torch.gt(h, self._rule.firing_threshold, out=self.room("spikes", current))
+        threshold = self._threshold(current)
+        spikes = torch.gt(h, threshold, out=self.room("spikes", current))
         if self._rule.strict:
             self._spend(h, spikes, t)
         elif self._rule.soft_reset:
-            torch.add(h, spikes, alpha=-self._rule.firing_threshold, out=v)
+            if isinstance(threshold, Tensor):
+                torch.addcmul(h, spikes, threshold, value=-1.0, out=v)
+            else:
+                torch.add(h, spikes, alpha=-threshold, out=v)
         else:
             torch.addcmul(h, h, spikes, value=-1.0, out=v)
         self.states["v"] = v
         return spikes
+
+    def _threshold(self, current: Tensor) -> Tensor | float:
+        """The firing threshold, where channels differ as a view that fits to the current."""
+        if self._thresholds is None:
+            return self._rule.firing_threshold
+        return per_channel(self._thresholds, current.ndim - 1)
 
     def _spend(self, h: Tensor, spikes: Tensor, t: int) -> None:
         """A strict neuron needs no reset: once it has spiked nothing lifts it again."""
@@ -190,7 +202,10 @@ class ShortcutStage(Stage):
             else:
                 torch.add(spikes, self.states["total"], alpha=self._keep, out=total)
             self.states["total"] = spikes = total
-        return torch.add(current, spikes, alpha=self._scale, out=self.room("sum", current))
+        room = self.room("sum", current)
+        if isinstance(self._scale, Tensor):
+            return torch.addcmul(current, spikes, self._scale, out=room)
+        return torch.add(current, spikes, alpha=self._scale, out=room)
 
 
 class LayerStage(Stage):
@@ -356,6 +371,7 @@ class OutputStage(Stage):
         self._weight = output.synapse.weight.t()
         self._bias = output.synapse.bias
         self._keep = output.keep
+        self._unit = output.unit
 
     def __call__(self, spikes: Tensor, t: int) -> Tensor:
         """Potentials ``[n, K]`` of the spikes ``[n, ...]``; not to be written to."""
@@ -368,4 +384,4 @@ class OutputStage(Stage):
         if self._bias is not None:
             v.add_(self._bias)
         self.states["v"] = v
-        return v
+        return v if self._unit is None else v * self._unit
