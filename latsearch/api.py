@@ -34,6 +34,7 @@ from latsearch.located import locate
 from latsearch.objectives import DecisionCurve, OperatingPoint
 from latsearch.predicting import PredictOptions as PredictOptions
 from latsearch.predicting import predict as predict
+from latsearch.quantising import Quantised as Quantised
 from latsearch.quantising import QuantiseOptions as QuantiseOptions
 from latsearch.quantising import quantise as quantise
 from latsearch.recalibrating import RecalibrateOptions as RecalibrateOptions

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latsearch.config import PROFILES
+from latsearch.config.code import allowing_code
 from latsearch.errors import UserError
 from latsearch.inputs import Input, InputShape, read_inputs
 from latsearch.located import locate
@@ -27,11 +28,13 @@ class PredictOptions:
             network, else the knee of its stored curve.
         profile: name of the energy profile; None for the network's.
         resize: scale images of other sizes and channels.
+        allow_code: the user allows that the code of their own networks is run.
     """
 
     decision_threshold: float | None = None
     profile: str | None = None
     resize: bool = False
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def predict(
     if options.profile is not None and options.profile not in PROFILES:
         raise UserError(f"{options.profile} is no profile; known are {', '.join(PROFILES)}")
     profile = found.profile if options.profile is None else PROFILES[options.profile]
-    network, names = found.load(), found.class_names()
+    with allowing_code(options.allow_code):
+        network = found.load()
+    names = found.class_names()
     inputs = read_inputs(images, InputShape.of(network.info), resize=options.resize)
     for batch in _batches(inputs):
         pixels = np.stack([one.pixels for one in batch])

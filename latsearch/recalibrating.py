@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latsearch.config import PROFILES
+from latsearch.config.code import allowing_code
 from latsearch.copies import check_new, copy_network
 from latsearch.errors import UserError
 from latsearch.inputs import Input, InputShape, read_inputs
@@ -39,6 +40,7 @@ class RecalibrateOptions:
         to: folder for a copy of the network with the threshold; None for none.
         in_place: set it in the network's own folder.
         resize: scale images of other sizes and channels.
+        allow_code: the user allows that the code of their own networks is run.
     """
 
     latency: float | None = None
@@ -47,6 +49,7 @@ class RecalibrateOptions:
     to: Path | None = None
     in_place: bool = False
     resize: bool = False
+    allow_code: bool = False
 
     @property
     def wanted(self) -> tuple[Wanted, float]:
@@ -120,7 +123,7 @@ def recalibrate(
     found = locate(model, runs)
     _check_place(found, options)
     profile = PROFILES[options.profile] if options.profile else found.profile
-    measured = _measure(found, data, profile.name, options.resize)
+    measured = _measure(found, data, profile.name, options.resize, options.allow_code)
     wanted, target = options.wanted
     threshold, reachable = place_threshold(measured.peaks, measured.cost(wanted), target)
     if threshold is None:
@@ -230,11 +233,14 @@ class _Measured:
 _BOTH: tuple[Wanted, Wanted] = ("latency", "energy")
 
 
-def _measure(model: Model, data: Sequence[str | Path], profile: str, resize: bool) -> _Measured:
+def _measure(
+    model: Model, data: Sequence[str | Path], profile: str, resize: bool, allow_code: bool
+) -> _Measured:
     from latsearch.snn.decoding import running_peak
     from latsearch.snn.pipeline import delay_of
 
-    network = model.load()
+    with allowing_code(allow_code):
+        network = model.load()
     peaks: list[FloatArray] = []
     energy: list[FloatArray] = []
     batch: list[Input] = []
@@ -254,7 +260,7 @@ def _measure(model: Model, data: Sequence[str | Path], profile: str, resize: boo
     flush()
     if not peaks:
         raise UserError("--data holds no images")
-    delay = delay_of(network.network)
+    delay = delay_of(network.module)
     return _Measured(np.concatenate(peaks, axis=1), np.concatenate(energy, axis=1), delay)
 
 

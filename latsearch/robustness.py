@@ -16,6 +16,7 @@ from latsearch.evaluation import LoadedNetwork, Measurement
 from latsearch.objectives import unit
 from latsearch.quantised import QuantisedRival, quantised_rival
 from latsearch.snn.energy import dense_fan_out, synapses_of
+from latsearch.snn.networks import LatencyNetwork
 
 CLEAN = "clean"
 
@@ -183,8 +184,8 @@ def _row(
 def _rival(
     network: LoadedNetwork, measured: Measurement, threshold: float
 ) -> QuantisedRival | None:
-    net = network.network
-    if net.analog:
+    net = network.module
+    if not isinstance(net, LatencyNetwork) or net.analog:
         return None
     decision, _ = measured.decided(threshold)
     operations = measured.energy.synaptic_operations().cpu().numpy()

@@ -29,6 +29,7 @@ _THRESHOLD = click.option(
 @_THRESHOLD
 @click.option("--profile", metavar="NAME", help="Energy profile [default: the network's].")
 @click.option("--resize", is_flag=True, help="Scale images of other sizes and channels.")
+@ALLOW_CODE
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 def predict(model: str, images: tuple[str, ...], runs: Path, as_json: bool, **options: Any) -> None:
     """Decide IMAGES: class, decision time and energy of each.
@@ -68,6 +69,7 @@ def predict(model: str, images: tuple[str, ...], runs: Path, as_json: bool, **op
 @click.option("--port", type=int, default=8000, show_default=True, help="0 for a free one.")
 @_THRESHOLD
 @click.option("--resize", is_flag=True, help="Scale images of other sizes and channels.")
+@ALLOW_CODE
 @click.option("--max-body", type=int, default=8 * 1024 * 1024, show_default=True, help="Bytes.")
 @click.option("--max-pixels", type=int, default=16_000_000, show_default=True, help="Of a picture.")
 @click.option(
@@ -162,6 +164,7 @@ def quantise(model: str, runs: Path, to: Path, **options: Any) -> None:
 @click.option("--energy", type=float, help="... or mean energy of an inference in nJ.")
 @click.option("--profile", metavar="NAME", help="Energy profile [default: the network's].")
 @click.option("--resize", is_flag=True, help="Scale images of other sizes and channels.")
+@ALLOW_CODE
 @click.option("--to", type=_FOLDER, help="Folder for a copy of MODEL with the threshold.")
 @click.option("--in-place", is_flag=True, help="Set it in MODEL's own folder.")
 def recalibrate(model: str, runs: Path, data: tuple[str, ...], **options: Any) -> None:

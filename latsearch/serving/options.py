@@ -23,6 +23,7 @@ class ServeOptions:
         max_waiting: images that may wait for it; more are turned away with 503.
         timeout: seconds that a request may take, its body's arrival included.
         threads: of the network's arithmetic.
+        allow_code: the user allows that the code of their own networks is run.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +36,7 @@ class ServeOptions:
     max_waiting: int = 1024
     timeout: float = 30.0
     threads: int = 1
+    allow_code: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_body", "max_pixels", "max_batch", "max_waiting", "timeout", "threads"):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from latsearch.config.code import allowing_code
 from latsearch.errors import UserError
 from latsearch.located import locate
 from latsearch.runs import DEFAULT_RUNS, Runs
@@ -50,7 +51,9 @@ def serve(
     threshold = found.threshold() if wanted is None else wanted
     with _listening(options) as listener:
         torch.set_num_threads(options.threads)
-        service = Service(found, found.load(), threshold, options)
+        with allowing_code(options.allow_code):
+            network = found.load()
+        service = Service(found, network, threshold, options)
         service.warm_up()
         config = uvicorn.Config(
             build_app(service),
