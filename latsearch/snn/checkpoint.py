@@ -110,8 +110,7 @@ def write_checkpoint(
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         description = info.to_json()
         text = json.dumps({**description, DIGESTS: _with_own(description, digests)}, indent=1)
-        (aside / CONFIG_FILE).write_text(text + "
-")
+        (aside / CONFIG_FILE).write_text(text + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(aside, folder)
