@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow lint install clean
+.PHONY: run test test-slow lint docs install clean
 
 run: $(VENV)/.installed
 	$(BIN)/latsearch run digits
@@ -18,6 +18,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# a site in site/: nothing is fetched to build it, nor to read it
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html (searchable where it is served: $(BIN)/mkdocs serve)"
 
 install: $(VENV)/.installed
 

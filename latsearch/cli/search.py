@@ -126,8 +126,14 @@ def validate(file: str) -> None:
 
 @click.command()
 @click.option("--pipeline", is_flag=True, help="Of pipeline files instead.")
-def schema(pipeline: bool) -> None:
+@click.option("--reference", is_flag=True, help="As tables to read, in Markdown.")
+def schema(pipeline: bool, reference: bool) -> None:
     """Print the JSON schema of search-space files, for completion in editors."""
+    if reference:
+        from latsearch.config.reference import reference_page
+
+        click.echo(reference_page(), nl=False)
+        return
     from latsearch.config import json_schema
     from latsearch.config.pipeline import pipeline_schema
 
