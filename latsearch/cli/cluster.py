@@ -168,7 +168,7 @@ def submit(
     output: str | None,
     **options: Any,
 ) -> None:
-    """Run FILE's study in a Kubernetes cluster, or go on with it there.
+    """Run FILE's study or pipeline in a Kubernetes cluster, or go on with it there.
 
     Shows the plan, asks, submits and follows the search. Ctrl-C detaches, the search goes on.
     Exit code 0 says that the search succeeded (with --detach: that it was submitted).
@@ -216,16 +216,24 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
     from latsearch.cluster.submitting import (
         check_for_cluster,
         check_runs,
+        read_pipeline,
         read_study,
         trials_at_once,
     )
     from latsearch.config import load_study
+    from latsearch.config.pipeline import is_pipeline
     from latsearch.config.study import study_name
     from latsearch.spaces import find_space
 
     path = find_space(file)
-    text, config = read_study(path), load_study(path)
+    pipeline = is_pipeline(path)
+    if pipeline:
+        text, config = read_pipeline(path, options["study"])
+    else:
+        text, config = read_study(path), load_study(path)
     check_for_cluster(config, file)
+    if pipeline and options["hours"] is not None:
+        raise UserError("--hours: a pipeline has no end but its own; leave it out")
     changed = {"study": options["study"] or config.study}
     search = {"trials": options["trials"] or config.search.trials}
     try:
@@ -252,6 +260,7 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
         namespace=namespace,
         study=config.study,
         text=text,
+        command="pipeline" if pipeline else "run",
         options=words,
         workers={group: (least, most) for group, least, most in options["workers"]},
         **{k: options[k] for k in ("runs", "image", "queue", "gpus", "cpus", "memory")},

@@ -35,7 +35,8 @@ class Submission:
         namespace: where to.
         study: name of the study.
         text: the study's YAML.
-        options: further words of `latsearch run`, e.g. ``("--trials", "100")``.
+        command: what is run, ``run`` or ``pipeline``.
+        options: further words of that command, e.g. ``("--trials", "100")``.
         runs: folder or URI of all studies, seen from the cluster.
         image: image of head, workers and submitter.
         queue: queue of Kueue.
@@ -49,6 +50,7 @@ class Submission:
     namespace: str
     study: str
     text: str
+    command: str = "run"
     options: Sequence[str] = ()
     runs: str | None = None
     image: str | None = None
@@ -181,7 +183,7 @@ def _fill(job: dict[str, Any], submission: Submission) -> None:
     }
     job.pop("status", None)
     spec = job["spec"]
-    words = ["latsearch", "run", _STUDY_FILE, "--address", "auto", "--runs", runs]
+    words = ["latsearch", submission.command, _STUDY_FILE, "--address", "auto", "--runs", runs]
     spec["entrypoint"] = " ".join([*words, *submission.options])
     ray = spec["rayClusterSpec"]
     _mount_study(ray["headGroupSpec"]["template"]["spec"], submission.name)

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from latsearch.cluster.manifests import GPU, Manifests, group_sizes
 from latsearch.cluster.practice import warnings
 from latsearch.cluster.quantities import quantity
 from latsearch.cluster.rules import SAFE_WORD
 from latsearch.cluster.state import QUEUE, RUNS
 from latsearch.config import StudyConfig, without_password
+from latsearch.config.pipeline import load_pipeline
 from latsearch.errors import UserError
+from latsearch.spaces import pipeline_studies
 
 
 def read_study(file: Path) -> str:
@@ -26,6 +30,29 @@ def read_study(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}") from None
+
+
+def read_pipeline(file: Path, study: str | None) -> tuple[str, StudyConfig]:
+    """The text of a pipeline's file with its search spaces in it, and the study that it runs.
+
+    Args:
+        file: the pipeline.
+        study: name of the study; None: the space's own.
+
+    Raises:
+        UserError: it has several spaces, whose studies have several names.
+    """
+    config = load_pipeline(file)
+    studies = pipeline_studies(config, file.parent)
+    if study is None and len({one.study for one in studies}) > 1:
+        names = ", ".join(one.study for one in studies)
+        raise UserError(
+            f"{file}: search.space: has the studies {names}, and only the cluster knows whose data "
+            "are there: name the study with --study"
+        )
+    whole = config.model_dump(mode="json", by_alias=True)
+    whole["search"]["space"] = [one.model_dump(mode="json") for one in studies]
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100), studies[0]
 
 
 def check_for_cluster(config: StudyConfig, file: str) -> None:

@@ -49,6 +49,9 @@ def run(context: Context, workspace: Workspace) -> list[str]:
     _train(context, _Refit(missing, workspace, checkpoints, context), checkpoints)
     curves = _curves(context, workspace, wanted)
     workspace.write("points.json", member_points(wanted, curves, context))
+    for job in wanted:
+        for name in checkpoints.names(job.number):
+            checkpoints.remove(name)
     outputs = ["points.json"]
     for job in wanted:
         outputs += [f"{NETWORKS}/{job.name}/{file}" for file in (*_FILES, "validation.json")]
@@ -203,8 +206,8 @@ class _Refit:
                 shutil.copyfile(found / file, folder / file)
         known = {"weights": _weights(self._workspace, job)}
         self._workspace.keep(f"{NETWORKS}/{job.name}/trained.json", job.key, known)
-        for name in self._checkpoints.names(job.number):
-            self._checkpoints.remove(name)
+        # it stays until the stage ends: a driver on another machine does not see this folder
+        self._checkpoints.drop_state(newest)
 
     def _show(self) -> None:
         done = sum(self._epochs.values())

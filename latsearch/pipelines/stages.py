@@ -31,7 +31,9 @@ from latsearch.pipelines.context import (
     TEST,
     Context,
 )
+from latsearch.pipelines.mirror import Mirror
 from latsearch.pipelines.workspace import Manifest, Workspace
+from latsearch.runs import home_of
 
 LOG = "log.jsonl"  # when what ran, and for how long: no output, it is never the same
 
@@ -123,6 +125,8 @@ class Runner:
     def __init__(self, context: Context):
         self._context = context
         self._stages = [stage for stage in STAGES if stage.wanted(context)]
+        home = home_of(context.options.runs, context.study_config.study)
+        self._mirror = None if home is None else Mirror(home, context.folder)
 
     @property
     def names(self) -> list[str]:
@@ -148,6 +152,8 @@ class Runner:
         """Carry out what is not current, in order; an interrupted stage goes on."""
         context, done = self._context, dict[str, Manifest]()
         last = context.options.until
+        if self._mirror is not None:
+            self._mirror.fetch(self.names)
         for stage in self._stages:
             manifest, reason = self._current(stage, done)
             if manifest is None:
@@ -169,6 +175,8 @@ class Runner:
         outputs = stage.run(context, workspace)
         # what it read is what was there when it began: nobody else writes to a driven pipeline
         manifest = workspace.finish(self._wanted(stage, done), outputs)
+        if self._mirror is not None:
+            self._mirror.store(stage.name)
         self._log(stage, "end", seconds=round(time.monotonic() - start, 3))
         context.view.stage(stage.name, "done")
         return manifest

@@ -438,3 +438,46 @@ def test_ctrl_c_detaches(api: FakeApiServer, latsearch: Latsearch, tmp_path: Pat
     assert "detached: tiny goes on in the cluster. Come back with\n  latsearch logs tiny -f" in err
     assert "Traceback" not in err
     assert api.get("rayjobs", "tiny") is not None
+
+
+def test_a_pipeline_travels_with_its_search_space(
+    api: FakeApiServer, latsearch: Latsearch, tmp_path: Path
+) -> None:
+    from latsearch.config.pipeline import inline_study, load_pipeline, parse_pipeline
+    from latsearch.spaces import pipeline_studies
+
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "version: 1\npipeline: p\nsearch: {space: tiny.yaml}\n"
+        "refit: {seeds: 2, variants: {rate: {preset: rate}}}\nregister: {}\n"
+    )
+    done = latsearch("submit", "p.yaml", "--yes", "--detach", "--seed", "3")
+    assert done.code == 0, done.err
+    job, sent = api.get("rayjobs", "tiny"), api.get("configmaps", "tiny-study")
+    assert job is not None
+    assert sent is not None
+    assert job["spec"]["entrypoint"] == (
+        "latsearch pipeline /etc/latsearch/study.yaml --address auto --runs s3://latsearch/runs "
+        "--seed 3 --workers 16"
+    )
+    there = parse_pipeline(sent["data"]["study.yaml"])
+    (space,) = there.search.space
+    assert isinstance(space, dict)
+    (here,) = pipeline_studies(load_pipeline(file), tmp_path)
+    assert inline_study(space) == here
+    assert there.refit == load_pipeline(file).refit
+    refused = latsearch("submit", "p.yaml", "--yes", "--hours", "2")
+    assert refused.code == 2
+    assert refused.err == "--hours: a pipeline has no end but its own; leave it out\n"
+
+
+def test_of_a_pipeline_with_several_spaces_the_study_has_to_be_named(latsearch: Latsearch) -> None:
+    done = latsearch("submit", "paper.yaml", "-o", "yaml")
+    assert done.code == 2
+    Path("p.yaml").write_text("version: 1\npipeline: p\nsearch: {space: [tiny.yaml, digits]}\n")
+    done = latsearch("submit", "p.yaml", "-o", "yaml")
+    assert done.code == 2
+    assert "has the studies tiny, digits" in done.err
+    assert "--study" in done.err
+    done = latsearch("submit", "p.yaml", "-o", "yaml", "--study", "mine")
+    assert done.code == 0, done.err
