@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latsearch.export.exporter import FORMATS, export_model
+from latsearch.export.exporter import FORMATS, check_formats, export_model
 from latsearch.export.report import Check, ExportReport
 
-__all__ = ["FORMATS", "Check", "ExportReport", "export_model"]
+__all__ = ["FORMATS", "Check", "ExportReport", "check_formats", "export_model"]

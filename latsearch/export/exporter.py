@@ -64,7 +64,7 @@ def export_model(
         UserError: a format is not known or needs a package that is not there, a part of the network
             cannot be said in NIR, or the folder holds something else.
     """
-    _check_formats(formats)
+    check_formats(formats)
     _check_folder(folder)
     loaded = load_checkpoint(source) if isinstance(source, Path) else source
     network = copy.deepcopy(own(loaded.module, "an export")).cpu().eval()
@@ -248,7 +248,12 @@ def _smallest_distance(found: Reference) -> np.ndarray[Any, Any]:
     return smallest
 
 
-def _check_formats(formats: Sequence[str]) -> None:
+def check_formats(formats: Sequence[str]) -> None:
+    """Check that formats are known and can be written here.
+
+    Raises:
+        UserError: one is not, or needs a package that is not there.
+    """
     if not formats:
         raise UserError(f"no format is named; known are {', '.join(FORMATS)}")
     for wanted in formats:

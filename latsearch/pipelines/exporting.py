@@ -11,10 +11,10 @@ from latsearch.cards import JSON_FILE, MARKDOWN_FILE, ModelCard, SeedFigures, da
 from latsearch.cards.markdown import markdown
 from latsearch.config.pipeline import ExportStage
 from latsearch.data.splits import Splits
-from latsearch.errors import StudyFailed
+from latsearch.errors import StudyFailed, UserError
 from latsearch.evaluating import chosen
 from latsearch.evaluation import LoadedNetwork, load_checkpoint
-from latsearch.export import ExportReport, export_model
+from latsearch.export import ExportReport, check_formats, export_model
 from latsearch.located import DEPLOYMENT_FILE, Deployment
 from latsearch.pipelines.context import POINTS, ROBUSTNESS, SELECTED, Context
 from latsearch.pipelines.points import threshold_of
@@ -35,6 +35,21 @@ def settings(context: Context) -> Any:
 def _config(context: Context) -> ExportStage:
     assert context.config.export is not None
     return context.config.export
+
+
+def check(context: Context) -> None:
+    """Check before anything is trained that the networks can be exported.
+
+    Raises:
+        UserError: the space has networks that a format cannot say, or a package is not there.
+    """
+    formats = _config(context).formats
+    if "nir" in formats and context.study_config.space.domain("network.target") != ("nir",):
+        raise UserError(
+            f"export.formats: nir, but the search space of {context.study_config.study} may have "
+            "networks that NIR cannot say: write network: {target: nir} in it, or leave nir out"
+        )
+    check_formats(formats)
 
 
 def run(context: Context, workspace: Workspace) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from latsearch.config import DataConfig
 from latsearch.config.energy import EnergyProfile
 from latsearch.config.pipeline import RobustnessStage
+from latsearch.data.corruptions import published_folder
 from latsearch.data.splits import Progress, Samples, Splits
-from latsearch.errors import DataError
+from latsearch.errors import DataError, UserError
 from latsearch.evaluating import EvaluationOptions, chosen, corrupted_samples
 from latsearch.pipelines.context import DATA, POINTS, Context
 from latsearch.pipelines.networks import NetworkFiles, network_files
@@ -50,6 +52,23 @@ def _config(context: Context) -> RobustnessStage:
     config = context.config.robustness
     assert config is not None
     return config
+
+
+def check(context: Context) -> None:
+    """Check before anything is trained that corruptions can be made.
+
+    Raises:
+        UserError: the corruption library is not there, nor a published folder.
+    """
+    config, data = _config(context), context.study_config.data
+    published = not config.drawn and config.split == "test"
+    if context.study_config.events or (published and published_folder(data.name, data.root)):
+        return
+    if find_spec("imagecorruptions") is None:
+        raise UserError(
+            "robustness needs imagecorruptions-imaug: pip install 'latsearch[corruptions]', or "
+            "leave the section out"
+        )
 
 
 def run(context: Context, workspace: Workspace) -> list[str]:

@@ -82,6 +82,10 @@ def run_pipeline(
     """
     options = options or PipelineOptions()
     context = make_context(source, options, view or Silent())
+    runner = Runner(context)
+    if options.until is not None and options.until not in runner.names:
+        raise UserError(f"--until {options.until}: the stages are {', '.join(runner.names)}")
+    runner.check()
     folder = context.study_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,9 +93,6 @@ def run_pipeline(
         raise UserError(f"{folder}: cannot be written: {error.strerror}; see --runs") from None
     aside = _aside(context) if options.fresh else None
     context.folder.mkdir(exist_ok=True)
-    runner = Runner(context)
-    if options.until is not None and options.until not in runner.names:
-        raise UserError(f"--until {options.until}: the stages are {', '.join(runner.names)}")
     with _lock(context), allowing_code(options.allow_code), context.machines:
         runner.run()
     report = context.workspace("report").folder / "report.md"

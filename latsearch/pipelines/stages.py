@@ -49,6 +49,7 @@ class Stage:
         settings: of JSON's types, all that its outputs depend on beside those files.
         run: carries it out; the names of its outputs.
         wanted: whether the pipeline has it.
+        check: raises where it could not be carried out, before anything is.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     settings: Callable[[Context], Any]
     run: Callable[[Context, Workspace], Sequence[str]]
     wanted: Callable[[Context], bool] = lambda context: True
+    check: Callable[[Context], None] = lambda context: None
 
 
 def _fixed(*patterns: str) -> Callable[[Context], Sequence[str]]:
@@ -74,6 +76,7 @@ STAGES = (
         robust.settings,
         robust.run,
         lambda context: context.config.robustness is not None,
+        robust.check,
     ),
     Stage("select", 1, selecting.needs, selecting.settings, selecting.run),
     Stage(
@@ -83,6 +86,7 @@ STAGES = (
         exporting.settings,
         exporting.run,
         lambda context: context.config.export is not None,
+        exporting.check,
     ),
     Stage(
         "register",
@@ -132,6 +136,15 @@ class Runner:
     def names(self) -> list[str]:
         """The pipeline's stages."""
         return [stage.name for stage in self._stages]
+
+    def check(self) -> None:
+        """Check that every stage can be carried out, as far as that is known before.
+
+        Raises:
+            UserError: one cannot.
+        """
+        for stage in self._stages:
+            stage.check(self._context)
 
     def standing(self) -> Iterator[Standing]:
         """Where each stage stands; what follows from one that has to run is not known yet."""

@@ -9,9 +9,9 @@ import pytest
 
 from latsearch.config.pipeline import is_pipeline, load_pipeline, parse_pipeline, pipeline_schema
 from latsearch.config.strict_yaml import read_yaml
-from latsearch.errors import ConfigError, DataError
+from latsearch.errors import ConfigError, DataError, UserError
 from latsearch.pipelines.context import PipelineOptions
-from latsearch.pipelines.running import pipeline_standing, study_of
+from latsearch.pipelines.running import pipeline_standing, run_pipeline, study_of
 from latsearch.spaces import bundled_pipelines, bundled_spaces, find_pipeline
 from tests.pipelines.samples import TINY
 
@@ -124,3 +124,15 @@ def test_a_space_beside_the_pipeline(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("version: 1\npipeline: p\nsearch: {space: mine.yaml}\n")
     context, _ = pipeline_standing(tmp_path / "p.yaml", PipelineOptions(runs=tmp_path, trials=1))
     assert context.study_config.study == "mine"
+
+
+def test_what_cannot_be_exported_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse_pipeline(TINY.replace("register: {}", "export: {formats: [nir]}"))
+    with pytest.raises(UserError, match="tiny may have networks that NIR cannot say: write netw"):
+        run_pipeline(config, PipelineOptions(runs=tmp_path, workers=0))
+    monkeypatch.setattr("latsearch.pipelines.robust.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="robustness needs imagecorruptions-imaug: pip install"):
+        run_pipeline(parse_pipeline(TINY), PipelineOptions(runs=tmp_path, workers=0))
+    assert list(tmp_path.iterdir()) == []
