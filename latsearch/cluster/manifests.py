@@ -142,6 +142,7 @@ def render(template: Mapping[str, Any], submission: Submission) -> Manifests:
     try:
         _fill(job, submission)
         found = rules.faults(job)
+        _digest({}, job)  # what cannot be sorted or written as JSON
     except (KeyError, IndexError) as error:
         raise UserError(f"the template is no whole RayJob: {error!r} is missing") from None
     except (TypeError, AttributeError, ValueError) as error:

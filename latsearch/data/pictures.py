@@ -26,6 +26,7 @@ _ORIENTATION = 0x0112  # EXIF's tag
 _LYING = frozenset({5, 6, 7, 8})  # orientations that exchange width and height
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 _WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_MOST_PIXELS = 2**26  # of an image: a small file can say that it holds any number of them
 _THREADS = 8
 _AHEAD = 4 * _THREADS
 
@@ -137,6 +138,11 @@ def _opened(file: Path | BinaryIO, name: str | None = None) -> Iterator[Image]:
     try:
         # of what strangers upload only formats that no other program is called for
         with Image.open(file, formats=None if isinstance(file, Path) else _UPLOADED) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise DataError(
+                    f"{called} has {image.width}x{image.height} pixels, more than "
+                    f"{_MOST_PIXELS / 1e6:.0f} million; scale it down"
+                )
             yield image
     except DataError:
         raise

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latsearch.data.events.aedat4 import read_aedat4
 from latsearch.data.events.binning import Events
+from latsearch.data.events.hdf5 import Hdf5Error, read_columns
 from latsearch.errors import DataError
 
 _AEDAT2 = b"#!AER-DAT2"
@@ -32,7 +33,7 @@ def read_events(file: Path) -> Events:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{file} cannot be read: {reason}; is it damaged?") from None
-    except Exception as error:  # h5py, numpy and pyarrow each raise their own for a damaged file
+    except Exception as error:  # numpy and pyarrow each raise their own for a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{file} is damaged: {reason}; replace it") from None
 
@@ -73,15 +74,15 @@ def _npy(file: Path) -> Events:
 
 def _hdf5(file: Path) -> Events:
     """Data sets t, x, y, p, at the root or in a group ``events``; t in µs."""
-    import h5py
-
-    with h5py.File(file, "r") as content:
-        group = content.get("events", content)
-        missing = [name for name in "txyp" if name not in group]
-        if missing:
-            where = "its group events" if "events" in content else "its root"
-            raise DataError(f"{file} has no data set {missing[0]} in {where}; it needs t, x, y, p")
-        return as_events(*(group[name][()] for name in "txyp"))
+    try:
+        return as_events(*read_columns(file, [((f"events/{n}", n), None) for n in "txyp"]))
+    except Hdf5Error as error:
+        if error.missing is None:
+            raise
+        raise DataError(
+            f"{file} has no data set {error.missing} at its root or in its group events; it needs "
+            "t, x, y, p"
+        ) from None
 
 
 def _aedat4(file: Path) -> Events:

@@ -1,6 +1,6 @@
 """The recordings of each event set: their files, their labels, and how one is read.
 
-N-MNIST, DVS-Gesture and SHD are listed and decoded by tonic. Its own check whether a set is there
+N-MNIST and DVS-Gesture are listed and decoded by tonic. Its own check whether a set is there
 asks for the downloaded archive and would fetch it anew, so it is taken out; what tonic does not
 check (a folder's name, a cut file, a label) is checked here.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from latsearch.data.events.binning import Events, Integers, Sensor
 from latsearch.data.events.formats import FORMATS, as_events, read_events
+from latsearch.data.events.hdf5 import LENGTH, Hdf5Error, read_columns
 from latsearch.errors import DataError
 
 Part = Literal["train", "test"]
@@ -133,29 +134,28 @@ def dvs_gesture(folder: Path, part: Part) -> Recordings:
 
 def shd(folder: Path, part: Part) -> Recordings:
     """``shd_train|test.h5``: spike times in seconds and units of the cochlea, one polarity."""
-    import h5py
-    from tonic.datasets import SHD
-
     file = folder / f"shd_{part}.h5"
+    times, units = ("spikes/times",), ("spikes/units",)
     try:
-        with h5py.File(file, "r") as content:
-            labels = np.asarray(content["labels"]).astype(np.int64)
-            times, units = len(content["spikes/times"]), len(content["spikes/units"])
-        listed = _opened(SHD, folder, train=part == "train")
-    except Exception as error:  # h5py raises what it likes at a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{file} is damaged: {reason}; replace it") from None
-    if not len(labels) == times == units:
+        labels, *lengths = read_columns(
+            file, [(("labels",), None), (times, LENGTH), (units, LENGTH)]
+        )
+    except Hdf5Error as error:
+        raise DataError(f"{file} is damaged: {error}; replace it") from None
+    counts = [len(labels), *(int(length[0]) for length in lengths)]
+    if len(set(counts)) > 1:
         raise DataError(
-            f"{file} holds {len(labels)} labels for {times} lists of times and {units} of units; "
-            "replace it"
+            f"{file} holds {counts[0]} labels for {counts[1]} lists of times and {counts[2]} of "
+            "units; replace it"
         )
 
     def decode(index: int) -> Events:
-        found = listed[index][0]
-        return as_events(found["t"], found["x"], np.zeros(len(found)), np.zeros(len(found)))
+        seconds, x = read_columns(file, [(times, index), (units, index)])
+        t = seconds.astype(np.float64) * 1e6
+        return as_events(t, x, np.zeros(len(x)), np.zeros(len(x)))
 
-    return _recordings(file, (file,) * len(labels), labels, decode, classes=_SPOKEN_DIGITS)
+    files = (file,) * len(labels)
+    return _recordings(file, files, labels.astype(np.int64), decode, classes=_SPOKEN_DIGITS)
 
 
 def cifar10_dvs(folder: Path) -> Recordings:
