@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow lint docs install clean
+.PHONY: run test test-slow lint docs audit sbom lock install clean
 
 run: $(VENV)/.installed
 	$(BIN)/latsearch run digits
@@ -23,6 +23,26 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html (searchable where it is served: $(BIN)/mkdocs serve)"
+
+# known holes in what the image consists of, asked of PyPI's and OSV's databases
+audit: $(VENV)/.tools
+	@$(VENV)/tools/bin/pip-audit --strict --require-hashes --disable-pip -r k8s/requirements.lock; code=$$?; \
+	  [ $$code -le 1 ] || echo "audit: nothing was compared: the databases cannot be reached" >&2; \
+	  exit $$code
+
+# what the image consists of, as CycloneDX, with the hashes
+sbom: $(VENV)/.tools
+	$(VENV)/tools/bin/cyclonedx-py requirements k8s/requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o sbom.cdx.json
+
+lock: $(VENV)/.installed
+	$(BIN)/python k8s/lock.py
+
+# in an environment of their own: what they need does not go with everything
+$(VENV)/.tools: | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/tools
+	$(VENV)/tools/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7' 'cyclonedx-bom>=5'
+	@touch $@
 
 install: $(VENV)/.installed
 

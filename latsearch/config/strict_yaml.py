@@ -134,7 +134,7 @@ class _NodeReader:
             if kind == "float":
                 return self._constructor.construct_yaml_float(node)
             node.value.encode()
-        except ValueError:  # too many digits, `!!int x`, half a surrogate pair
+        except (ValueError, IndexError):  # too many digits, `!!int x`, half a surrogate pair
             self._fault(node, path, f"{shown(node.value)} cannot be read")
             return None
         if kind != "merge":

@@ -27,7 +27,8 @@ _SMALL = NetworkConfig(family="lenet", width=1, hidden=2, timesteps=2)
 _STAGES = replace(_SMALL, family="stages", stages=(StageConfig(channels=2),), neuron="lif")
 
 
-def _write(folder: Path, network: NetworkConfig = _SMALL) -> Path:
+def write_small(folder: Path, network: NetworkConfig = _SMALL) -> Path:
+    """A checkpoint of a network of few weights."""
     torch.manual_seed(0)
     built = build_network(network, (1, 8, 8), 2)
     info = CheckpointInfo(
@@ -47,14 +48,14 @@ def _write(folder: Path, network: NetworkConfig = _SMALL) -> Path:
 
 def _seeds(name: str) -> Callable[[Path], list[bytes]]:
     networks = (_SMALL, _STAGES) if name == CONFIG_FILE else (_SMALL,)
-    return lambda folder: [(_write(folder, each) / name).read_bytes() for each in networks]
+    return lambda folder: [(write_small(folder, each) / name).read_bytes() for each in networks]
 
 
 def _loading(name: str) -> Callable[[Path], Check]:
     """The whole way from a checkpoint's folder to the network's decisions."""
 
     def opened(folder: Path) -> Check:
-        place = _write(folder)
+        place = write_small(folder)
 
         def check(content: bytes) -> None:
             (place / name).write_bytes(content)
@@ -68,7 +69,7 @@ def _loading(name: str) -> Callable[[Path], Check]:
 
 
 def _state(folder: Path) -> Check:
-    place = _write(folder)
+    place = write_small(folder)
 
     def check(content: bytes) -> None:
         (place / STATE_FILE).write_bytes(content)
