@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-_UPLOADED = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _ORIENTATION = 0x0112  # EXIF's tag
 _LYING = frozenset({5, 6, 7, 8})  # orientations that exchange width and height
 _GREY = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -136,8 +136,8 @@ def _opened(file: Path | BinaryIO, name: str | None = None) -> Iterator[Image]:
 
     called = name or str(file)
     try:
-        # of what strangers upload only formats that no other program is called for
-        with Image.open(file, formats=None if isinstance(file, Path) else _UPLOADED) as image:
+        # only formats that no other program is called for, whatever the file is called
+        with Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise DataError(
                     f"{called} has {image.width}x{image.height} pixels, more than "
