@@ -40,6 +40,8 @@ from latsearch.quantising import quantise as quantise
 from latsearch.recalibrating import RecalibrateOptions as RecalibrateOptions
 from latsearch.recalibrating import recalibrate as recalibrate
 from latsearch.reporting import StudyStatus, point_row, row_columns, study_front, study_status
+from latsearch.reproducing import Reproduction as Reproduction
+from latsearch.reproducing import reproduce as reproduce
 from latsearch.runs import (
     DEFAULT_RUNS,
     Runs,
@@ -214,7 +216,8 @@ def _run(
     with interrupts(), ExitStack() as opening:
         opening.enter_context(folder_lock(folder, config.storage, home))
         aside = put_aside(folder) if options.fresh else None
-        with _executor(options, splits, warn) as executor:
+        with _executor(options, splits, warn) as executor, opening:
+            # the lock is given back before Ray ends, which may take a minute on a busy machine
             study = _open_or_create(folder, home, config, splits, executor, warn)
             with study.driven():
                 if is_postgres(study.storage):

@@ -16,6 +16,7 @@ from latsearch.config import StudyConfig, parse_study
 from latsearch.data import Splits, load
 from latsearch.errors import StudyFailed
 from latsearch.reporting import study_front, study_status
+from latsearch.reproducing import reproduce
 from latsearch.search.deaths import Coroner, Watchdog, last_words
 from latsearch.search.driver import Search
 from latsearch.search.nodes import RayNodes
@@ -77,6 +78,8 @@ def test_every_kind_of_failure_is_its_trial_s_alone(nodes: RayNodes, tmp_path: P
     }  # fmt: skip
     assert (found["memory"].parts, found["gpu memory"].parts, found["killed"].parts) == (4, 2, 1)
     assert [found["memory"].log[epoch]["ran"]["parts"] for epoch in (1, 2)] == [1, 4]
+    for kind in ("memory", "killed"):  # from the record: in as many parts, from the same epoch on
+        assert reproduce(study.folder, found[kind].number).difference is None
     failed = found["exception"], found["nan"]
     assert failed[0].reason == "KeyError: 'no such layer'"
     assert "_fail" in str(failed[0].trace)

@@ -21,6 +21,7 @@ from latsearch.cli import (
     export,
     importance,
     pipeline,
+    reproduction,
     results,
     search,
 )
@@ -43,6 +44,7 @@ _COMMANDS = (
     results.publish,
     results.ui,
     evaluation.evaluate,
+    reproduction.reproduce,
     card.card,
     export.export,
     deploy.predict,

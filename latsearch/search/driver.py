@@ -175,6 +175,7 @@ class Search:
         self._records = {record.number: record for record in study.trials()}
         self._running: set[int] = set()
         self._busiest = 0  # most trials at a time
+        self._ran: dict[int, Mapping[str, Any]] = {}  # of reports that were there already
         self._lost_at: dict[int, int] = {}  # number → epoch of its checkpoint when last lost
         self._lacks = 0  # times in a row that checkpoints could not be read or written
         self._history = History(tuple(config.objectives), config.constraints, before)
@@ -232,7 +233,7 @@ class Search:
         assignment = Assignment(
             number=record.number,
             trial=self._study.config.space.trial(record.values),
-            seed=_training_seed(self._study.config.search.seed, record.number),
+            seed=training_seed(self._study.config.search.seed, record.number),
             checkpoint=record.checkpoint,
             rungs=self._levels(record),
             parts=record.parts,
@@ -254,8 +255,12 @@ class Search:
             self.fail(number, fault)
             return False
         if report.epoch in record.log:
+            if report.ran is not None:
+                self._ran[number] = report.ran  # for the next one that is written
             self._take_checkpoint(record, report)
             return True
+        if (held := self._ran.pop(number, None)) is not None:
+            report = replace(report, ran=report.ran or held)
         decided = self._decide(record, report)
         copy = None if record.log else record.values
         entry = self._study.append_report(number, report, self._token, decided, copy)
@@ -521,7 +526,8 @@ def _silence(report: EpochReport) -> str | None:
     )
 
 
-def _training_seed(seed: int, number: int) -> int:
+def training_seed(seed: int, number: int) -> int:
+    """Seed of a trial's training: that of the study and the trial's number alone."""
     return int(np.random.SeedSequence([seed, number, 1]).generate_state(1)[0])
 
 

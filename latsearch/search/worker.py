@@ -133,7 +133,8 @@ class Work:
         """Train one epoch; its report, with the checkpoint where one was due."""
         report = self._trainer.step()
         if not self._told:
-            report = replace(report, ran=ran(self._assignment, self._settings))
+            where = {**ran(self._assignment, self._settings), "from_epoch": report.epoch}
+            report = replace(report, ran=where)
             self._told = True
         regular = report.epoch % self._settings.checkpoint_every == 0
         if regular or self.done or report.epoch in self._assignment.rungs:
