@@ -120,8 +120,10 @@ def validate(file: str) -> None:
     if not is_pipeline(path):
         print_lines(describe(load_study(path)))
         return
-    for study in pipeline_studies(load_pipeline(path), path.parent):
-        print_lines(describe(study))
+    config = load_pipeline(path)
+    click.echo(f"pipeline {config.pipeline}; `latsearch pipeline {file} --plan` shows its stages")
+    for study in pipeline_studies(config, path.parent):
+        print_lines(["", *describe(study)])
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,13 +166,13 @@ class Context:
         """Where the checkpoints of trainings are, seen from every machine."""
         home = home_of(self.options.runs, self.study_config.study)
         work = self.workspace("refit").work
+        work.mkdir(parents=True, exist_ok=True)  # nodes of a cluster look for a sign in it
         if home is not None:
             return ObjectCheckpoints(below(home, "pipeline/refit"), work)
         return FolderCheckpoints(work, shared=self.options.address is not None)
 
-    @contextmanager
-    def ray(self) -> Iterator[RayNodes]:
-        """Ray, started at its first use; it stays until the pipeline ends or searches again."""
+    def ray(self) -> RayNodes:
+        """Ray, made at its first use; it stays until the pipeline ends."""
         if self._ray is None:
             from latsearch.search.nodes import RayNodes
 
@@ -180,12 +180,11 @@ class Context:
             self._ray = self.machines.enter_context(
                 RayNodes(size, self.options.address, self.view.note)
             )
-        yield self._ray
+        return self._ray
 
     def resources(self) -> Resources:
         """What a training or a measurement takes, and how many run at a time."""
-        with self.ray() as ray:
-            return ray.resources(self.study_config, self.options.workers)
+        return self.ray().resources(self.study_config, self.options.workers)
 
     def map(
         self,

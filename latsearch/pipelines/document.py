@@ -14,6 +14,7 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; }
+td { white-space: nowrap; }
 .wide { overflow-x: auto; }
 @media (prefers-color-scheme: dark) {
   body { color: #ddd; background: #181818; } th, td { border-color: #444; }

@@ -14,6 +14,8 @@ from latsearch.errors import DataError, StudyError, UserError
 from latsearch.pipelines.context import Context, PipelineOptions, Viewer
 from latsearch.pipelines.stages import Runner, Standing
 from latsearch.runs import folder_lock, put_aside, study_folder
+from latsearch.search.address import check_address, use_token
+from latsearch.search.database import remember
 from latsearch.search.driver import Event, Observer, Search
 from latsearch.search.lock import DriverLock
 from latsearch.search.storage import Study
@@ -86,6 +88,11 @@ def run_pipeline(
     if options.until is not None and options.until not in runner.names:
         raise UserError(f"--until {options.until}: the stages are {', '.join(runner.names)}")
     runner.check()
+    if context.study_config.storage is not None:
+        remember(context.study_config.storage)
+    if options.address is not None:
+        check_address(options.address)
+        use_token()
     folder = context.study_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
