@@ -30,7 +30,7 @@ from latsearch.cli.progress import DataProgress
 @click.option("--samples", type=click.IntRange(1), help="Test samples, stratified [default: all].")
 @click.option(
     "--robustness",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="What `latsearch evaluate --corruptions --json` wrote.",
 )
 @click.option("--created", metavar="TEXT", help="A date to print [default: none].")
