@@ -60,6 +60,9 @@ def parse_study(text: str, file: str = "<study>") -> StudyConfig:
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
         raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    if "pipeline" in data and "data" not in data:
+        what = "is a pipeline, not a search space: `latsearch pipeline` runs it"
+        raise ConfigError([Fault(file, "", what)])
     study, found = checked_study(data, contradictions=not faults)
     faults += [located(file, path, message, lines) for path, message in found]
     if faults or study is None:

@@ -259,6 +259,12 @@ def parse_pipeline(text: str, file: str = "<pipeline>") -> PipelineConfig:
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
         raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    if "data" in data and "pipeline" not in data:
+        what = (
+            "is a search space, not a pipeline: `latsearch run` searches it; a pipeline has it "
+            "under search.space"
+        )
+        raise ConfigError([Fault(file, "", what)])
     found: list[tuple[str, str]] = []
     pipeline: PipelineConfig | None = None
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from latsearch.config import load_study
 from latsearch.config.pipeline import is_pipeline, load_pipeline, parse_pipeline, pipeline_schema
 from latsearch.config.strict_yaml import read_yaml
 from latsearch.errors import ConfigError, DataError, UserError
@@ -136,3 +137,18 @@ def test_what_cannot_be_exported_is_told_before_anything_is_trained(
     with pytest.raises(UserError, match="robustness needs imagecorruptions-imaug: pip install"):
         run_pipeline(parse_pipeline(TINY), PipelineOptions(runs=tmp_path, workers=0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_studies_and_pipelines_are_not_taken_for_each_other() -> None:
+    pipeline, space = SHIPPED["digits"], bundled_spaces()["digits"]
+    with pytest.raises(ConfigError) as caught:
+        load_study(pipeline)
+    assert str(caught.value) == (
+        f"{pipeline}: is a pipeline, not a search space: `latsearch pipeline` runs it"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(space)
+    assert str(caught.value) == (
+        f"{space}: is a search space, not a pipeline: `latsearch run` searches it; a pipeline has "
+        "it under search.space"
+    )
