@@ -34,8 +34,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CSV = ROOT / "benchmarks/fuzzing.csv"
 COLUMNS = ("target", "first", "inputs", "taken", "refused", "findings", "seconds", "slowest", "mb")
-BATCH = {"yaml": 20_000, "where": 50_000}
-USUAL_BATCH = 5_000
+BATCH = {"template": 5_000, "checkpoint config": 10_000, "checkpoint weights": 10_000}
+USUAL_BATCH = 25_000  # the imports of a batch take as long as some thousand of its inputs
 CPU_SECONDS = 5  # of one input
 MEMORY = 2 * 2**30  # beyond what the imports took
 SILENCE = 300  # seconds of wall time without an input, after which a batch hangs
