@@ -142,7 +142,7 @@ class Bodies:
                 version, np.lib.format.read_array_header_2_0
             )
             shape, fortran, dtype = read(stream)
-        except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        except Exception as error:  # numpy raises what it likes at damaged headers
             reason = " ".join(str(error).split())[:200]
             raise BadInput(400, f"{name}: damaged npy header: {reason}") from None
         if dtype.hasobject or dtype.kind not in "iuf":

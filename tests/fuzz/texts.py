@@ -10,6 +10,7 @@ from typing import Any
 
 from latsearch.cluster.manifests import Submission, load_template, render
 from latsearch.config import describe, parse_study
+from latsearch.config.pipeline import parse_pipeline
 from latsearch.config.strict_yaml import read_yaml
 from latsearch.errors import ConfigError
 from latsearch.search.query import parse
@@ -100,6 +101,10 @@ def _study(content: bytes) -> None:
     assert all(line.isprintable() or not line for line in describe(study))
 
 
+def _pipeline(content: bytes) -> None:
+    parse_pipeline(content.decode("utf-8", "replace"), "fuzz.yaml")
+
+
 _COLUMNS = ("trial", "accuracy", "latency", "energy", "network.timesteps", "network.family")
 _CONDITIONS = (
     "latency <= 1.5 and (energy < 200 or network.family == 'lenet')",
@@ -142,6 +147,13 @@ def _template(file: Path) -> None:
 
 TARGETS = (
     Target("yaml", 1_000_000, _studies, _study_edit, lambda _: _study),
+    Target(
+        "pipeline",
+        100_000,
+        lambda _: [file.read_bytes() for file in sorted((ROOT / "pipelines").glob("*.yaml"))],
+        _study_edit,
+        lambda _: _pipeline,
+    ),
     Target(
         "where",
         100_000,
