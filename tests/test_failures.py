@@ -98,6 +98,7 @@ def test_every_kind_of_failure_is_its_trial_s_alone(nodes: RayNodes, tmp_path: P
     assert list(study_status(study).why.values()) == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_study_in_which_everything_fails_stops_with_the_cause(
     nodes: RayNodes, tmp_path: Path
 ) -> None:

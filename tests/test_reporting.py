@@ -10,7 +10,7 @@ from rich.console import Console
 
 from latsearch.config import StudyConfig, parse_study
 from latsearch.errors import ConfigError
-from latsearch.reporting import point_row, row_columns
+from latsearch.reporting import fingerprint, point_row, row_columns, study_status
 from latsearch.search.results import operating_points
 from latsearch.search.trials import TrialRecord, TrialState
 from latsearch.tables import front_table
@@ -56,3 +56,30 @@ def test_it_is_refused_for_event_data():
     )
     with pytest.raises(ConfigError, match="milliseconds already"):
         parse_study(text, "study.yaml")
+
+
+def test_status_counts_what_was_refused_and_why_trials_failed(tmp_path: Path):
+    study = studies.new_study(tmp_path)
+    search = studies.new_search(study)
+    studies.train(search, search.ask())
+    refused = [{"network.timesteps": 1}, {"network.timesteps": 2}]
+    values = dict(search.records[0].values)
+    for epoch in (3, 4, 5):
+        number = study.new_trial({**values, "train.lr": epoch / 100}, refused[: epoch - 3])
+        reason = f"no epoch {epoch}" if epoch < 5 else "KeyError: 'x'"
+        study.fail_trial(number, reason, None)
+    status = study_status(study)
+    assert (status.complete, status.failed, status.refused) == (1, 3, 3)
+    assert status.why == {"no epoch #": 2, "KeyError: 'x'": 1}
+
+
+def test_a_fingerprint_is_that_of_what_was_found_not_of_the_time_it_took(tmp_path: Path):
+    def searched(name: str, **search: object) -> str:
+        study = studies.new_study(tmp_path / name, studies.config(trials=3, **search))
+        driver = studies.new_search(study)
+        while not driver.done:
+            studies.train(driver, driver.ask())
+        return fingerprint(study.trials())
+
+    assert searched("one") == searched("two")
+    assert searched("three", seed=4) != searched("one-more")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +101,15 @@ class RayNodes:
 
     def __exit__(self, *error: object) -> None:
         self._closed.set()
+        if self._started is not None:
+            wait([self._started])
+            # while the thread is there: Ray's processes die with the thread that started them, and
+            # its end waits a minute for an answer of theirs
+            self._end(clear=error[0] is None)
         self._thread.shutdown(wait=True)
-        if self._started is None:
-            return
-        own = self._own if error[0] is None else None
+
+    def _end(self, *, clear: bool) -> None:
+        own = self._own if clear else None
         if own is not None:
             own.note_agents()
         ray.shutdown()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
 from latsearch.config import ResourcesConfig
 from latsearch.errors import UserError
-from latsearch.search import address
+from latsearch.search import address, nodes
 from latsearch.search.nodes import room
 
 GPUS = {"Resources": {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0}}
@@ -93,3 +94,17 @@ def test_a_token_is_sent_where_there_is_one(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     address.use_token()
     assert "RAY_AUTH_MODE=disabled, so none was sent" in str(address.refused("h:1"))
+
+
+def test_ray_ends_while_the_thread_that_started_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its processes die with that thread, and its end would wait a minute for their answer."""
+    threads: list[str] = []
+    monkeypatch.setattr(nodes, "_start", lambda *words: None)
+    monkeypatch.setattr(
+        nodes.ray, "shutdown", lambda: threads.extend(t.name for t in threading.enumerate())
+    )
+    with nodes.RayNodes(1 << 20) as found:
+        found.start()
+    assert any(name.startswith("ray start") for name in threads)
