@@ -119,8 +119,10 @@ def one_run(
         repeated, told, done = {"kill": 0, "damage": 0}, [], []
         for fault, after in itertools.zip_longest(happened, happened[1:]):
             own = log[fault.mark : after.mark if after else None]
-            seconds = longest_pause(scene.changes, fault.time, after.time if after else end)
-            epochs = max(again(fault.before, own).values(), default=0)
+            until = after.time if after else end
+            seconds = longest_pause(scene.changes, fault.time, until)
+            died = [records for moment, records in scene.deaths if fault.time < moment < until]
+            epochs = max(again([*died, fault.before][0], own).values(), default=0)
             cause = "damage" if fault.kind in DAMAGE else "kill"
             repeated[cause] = max(repeated[cause], epochs)
             told += said(own)[:4]
@@ -224,6 +226,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", help="these runs [0 to RUNS - 1]")
     parser.add_argument("--results", type=Path, help="CSV to which runs are appended")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="one run of 4 trials with one fault")
@@ -232,7 +235,7 @@ def main() -> None:
     rows = read(options.results)
     known = {int(row["seed"]) for row in rows}
     programs = binaries()
-    for seed in (s for s in range(runs) if s not in known):
+    for seed in (s for s in options.seeds or range(runs) if s not in known):
         server = None
         if seed % 2:
             if programs is None:

@@ -82,6 +82,8 @@ class Scene:
         self.starts = self.hangs = 0
         self.driver: subprocess.Popen[bytes] | None = None
         self.changes: list[float] = []  # when further reports were seen in the storage
+        # when drivers died, and what the storage had then
+        self.deaths: list[tuple[float, list[TrialRecord]]] = []
         self._mark = secrets.token_hex(8)
         self.runs.mkdir(parents=True, exist_ok=True)
         (folder / "t").mkdir(exist_ok=True)
@@ -174,6 +176,7 @@ class Scene:
         assert self.driver is not None
         self.driver.kill()
         self.driver.wait()
+        self.deaths.append((time.monotonic(), self.records()))
 
     def keep_going(self, until: int | None) -> None:
         """Wait for so many reports, None for the end; a driver that ended is started again."""
@@ -183,6 +186,7 @@ class Scene:
             if self.driver.poll() is not None:
                 self.codes.append(self.driver.returncode)
                 if not self.finished:
+                    self.deaths.append((time.monotonic(), self.records()))
                     self.start()
                     changed = time.monotonic()
                 continue
