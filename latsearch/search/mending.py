@@ -208,5 +208,5 @@ def _content(text: bytes) -> str:
     if trial is not None:
         return f"something about trial {trial}"
     if operation is not None:
-        return "something about the study"
+        return f"something about {'a trial' if operation > _CREATE_TRIAL else 'the study'}"
     return f"nothing that can be told ({len(text)} bytes)"
