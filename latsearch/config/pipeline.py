@@ -226,7 +226,7 @@ def _fields() -> dict[str, Any]:
         f"{section}.{name}": annotation
         for section, config in sections
         for name, annotation in field_types(config).items()
-        if name not in ("stages", "__pydantic_config__")
+        if name not in ("stages", "options", "__pydantic_config__")
     }
 
 
