@@ -105,7 +105,7 @@ def _protocol(note: DataNote, seeds: Sequence[SeedFigures]) -> list[str]:
     sentences = [
         "The search saw the training and validation splits alone; the test split was never used "
         "to train, to choose or to set a threshold.",
-        f"Figures are measured on {part} {whole:,} {note.split} samples, in float32, at the "
+        f"Figures are measured on {part} {whole:,} {note.split} samples at the "
         "decision threshold of the table below.",
         "A silent sample is decided by the largest potential at the last timestep and counts in "
         "the accuracy.",
