@@ -49,6 +49,20 @@ def explained(what: str, missing: str | None = None) -> Iterator[None]:
         raise Unavailable(f"cannot {what}: the cluster does not answer ({_cause(error)})") from None
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn an answer of another shape, e.g. of a proxy's, into one line.
+
+    Args:
+        what: what the answer should be about, e.g. ``a RayJob``.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(f"the cluster's answer is not that of {what} ({reason[:200]})") from None
+
+
 def _cause(error: Exception) -> str:
     """Where a connection failed, and the innermost reason; the layers around it say it again."""
     pool = getattr(error, "pool", None)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from latsearch.cluster.answers import understood
 from latsearch.cluster.client import Cluster, Json
-from latsearch.cluster.state import JobState, when
+from latsearch.cluster.state import JobState, text, when
 
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]{5}"  # what Kubernetes and KubeRay append to names
 
@@ -63,13 +64,18 @@ class JobEvent:
 
 def job_events(cluster: Cluster, state: JobState) -> list[JobEvent]:
     """The events of a job, its Ray clusters, pods and workloads, the newest last."""
+    with understood("events"):
+        return _job_events(cluster, state)
+
+
+def _job_events(cluster: Cluster, state: JobState) -> list[JobEvent]:
     pods = {pod["metadata"]["name"] for pod in job_pods(cluster, state)}
     belongs = re.compile(
         rf"(rayjob-)?{re.escape(state.name)}(-{_RANDOM}(-.*)?|-[0-9a-f]{{5}}|-head-svc)?"
     )
     found = []
     for event in cluster.events():
-        name = event["involvedObject"].get("name", "")
+        name = text(event["involvedObject"].get("name"))
         if name in pods or belongs.fullmatch(name):
             found.append(_event(event))
     oldest = datetime.min.replace(tzinfo=UTC)
@@ -78,12 +84,13 @@ def job_events(cluster: Cluster, state: JobState) -> list[JobEvent]:
 
 def job_pods(cluster: Cluster, state: JobState) -> list[Json]:
     """The pods of a job: head, workers, submitters."""
-    pods = cluster.pods(f"ray.io/originated-from-cr-name={state.name}")
-    if state.ray_cluster:
-        known = {pod["metadata"]["name"] for pod in pods}
-        more = cluster.pods(f"ray.io/cluster={state.ray_cluster}")
-        pods += [pod for pod in more if pod["metadata"]["name"] not in known]
-    return pods
+    with understood("pods"):
+        pods = cluster.pods(f"ray.io/originated-from-cr-name={state.name}")
+        if state.ray_cluster:
+            known = {pod["metadata"]["name"] for pod in pods}
+            more = cluster.pods(f"ray.io/cluster={state.ray_cluster}")
+            pods += [pod for pod in more if pod["metadata"]["name"] not in known]
+        return pods
 
 
 def obstacles(cluster: Cluster, state: JobState) -> Iterator[str]:
@@ -94,7 +101,9 @@ def obstacles(cluster: Cluster, state: JobState) -> Iterator[str]:
             "kubectl -n kuberay-system get pods"
         )
     for pod in job_pods(cluster, state):
-        for words in _waiting(pod):
+        with understood("a pod"):
+            waits = list(_waiting(pod))
+        for words in waits:
             told = advice(words)
             yield f"{pod['metadata']['name']}: {words}" + (f"; {told}" if told else "")
     last: dict[str, JobEvent] = {}
@@ -110,14 +119,14 @@ def _waiting(pod: Json) -> Iterator[str]:
     if status.get("phase") == "Pending":
         for condition in status.get("conditions") or []:
             if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                yield f"cannot be placed: {condition.get('message', 'no reason given')}"
+                yield f"cannot be placed: {text(condition.get('message')) or 'no reason given'}"
     statuses = [
         *(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])
     ]  # fmt: skip
     for container in statuses:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK:
-            words = waiting.get("message") or container.get("image", "")
+            words = text(waiting.get("message") or container.get("image"))
             yield f"{waiting['reason']}: {words}"
         ended = (container.get("lastState") or {}).get("terminated") or {}
         if ended.get("reason") == "OOMKilled":
@@ -142,8 +151,8 @@ def _event(event: Json) -> JobEvent:
     return JobEvent(
         at=when(at),
         warning=event.get("type") == "Warning",
-        reason=event.get("reason") or "",
+        reason=text(event.get("reason")),
         what=f"{about.get('kind', '')} {about.get('name', '')}".strip(),
-        message=" ".join((event.get("message") or "").split()),
-        count=series.get("count") or event.get("count") or 1,
+        message=" ".join(text(event.get("message")).split()),
+        count=int(series.get("count") or event.get("count") or 1),
     )

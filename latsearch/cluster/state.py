@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from latsearch.cluster.answers import understood
+
 STUDY = "latsearch.io/study"  # annotation: the study's name, which need not fit into a label
 RUNS = "latsearch.io/runs"  # annotation: where the study's checkpoints are
 DIGEST = "latsearch.io/digest"  # annotation: of all that was submitted
@@ -67,28 +69,41 @@ class JobState:
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> JobState:
-        """The state in a RayJob object."""
+        """The state in a RayJob object.
+
+        Raises:
+            ClusterError: it is none.
+        """
+        with understood("a RayJob"):
+            return cls._of(job)
+
+    @classmethod
+    def _of(cls, job: Mapping[str, Any]) -> JobState:
         metadata, status = job["metadata"], job.get("status") or {}
         annotations = metadata.get("annotations") or {}
         cluster = status.get("rayClusterStatus") or {}
+
+        def annotated(name: str) -> str | None:
+            return text(annotations[name]) if name in annotations else None
+
         return cls(
-            name=metadata["name"],
-            namespace=metadata.get("namespace", ""),
-            uid=metadata.get("uid", ""),
-            study=annotations.get(STUDY),
-            runs=annotations.get(RUNS),
-            digest=annotations.get(DIGEST),
-            deployment=status.get("jobDeploymentStatus", ""),
-            job=status.get("jobStatus", ""),
-            reason=status.get("reason", ""),
-            message=status.get("message", ""),
-            ray_cluster=status.get("rayClusterName", ""),
-            dashboard=status.get("dashboardURL", ""),
+            name=text(metadata["name"]),
+            namespace=text(metadata.get("namespace")),
+            uid=text(metadata.get("uid")),
+            study=annotated(STUDY),
+            runs=annotated(RUNS),
+            digest=annotated(DIGEST),
+            deployment=text(status.get("jobDeploymentStatus")),
+            job=text(status.get("jobStatus")),
+            reason=text(status.get("reason")),
+            message=text(status.get("message")),
+            ray_cluster=text(status.get("rayClusterName")),
+            dashboard=text(status.get("dashboardURL")),
             suspended=bool((job.get("spec") or {}).get("suspend", False)),
-            queue=(metadata.get("labels") or {}).get(QUEUE),
-            failed=status.get("failed", 0),
-            ready=cluster.get("readyWorkerReplicas", 0),
-            desired=cluster.get("desiredWorkerReplicas", 0),
+            queue=text((metadata.get("labels") or {}).get(QUEUE)) or None,
+            failed=int(status.get("failed") or 0),
+            ready=int(cluster.get("readyWorkerReplicas") or 0),
+            desired=int(cluster.get("desiredWorkerReplicas") or 0),
             created=when(metadata.get("creationTimestamp")),
             started=when(status.get("startTime")),
             ended_at=when(status.get("endTime")),
@@ -159,8 +174,19 @@ class JobState:
         }
 
 
-def when(text: str | datetime | None) -> datetime | None:
+def text(value: object) -> str:
+    """A field that should be text; empty where there is none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{str(value)[:60]} is no text")
+    return value or ""
+
+
+def when(said: str | datetime | None) -> datetime | None:
     """A time of the API server's; None where there is none."""
-    if text is None or isinstance(text, datetime):
-        return text
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+    if said is None or isinstance(said, datetime):
+        return said
+    return datetime.fromisoformat(said.replace("Z", "+00:00")).astimezone(UTC)

@@ -16,7 +16,7 @@ from latsearch.errors import LatsearchError
 from tests.fuzz.mutation import Mutate
 
 Check = Callable[[bytes], object]
-MODULES = ("texts", "events", "images", "models", "requests")
+MODULES = ("texts", "events", "images", "models", "requests", "cluster")
 
 
 @dataclass(frozen=True)
