@@ -14,6 +14,7 @@ KUBERNETES = "kubernetes.md"
 
 _NAMED = re.compile(r"`?\b(docs/\w+\.md|k8s/README\.md)`?")
 _LOCAL = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)")
+_NUMBERED = re.compile(r"\d+\. ")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"(?<![\\$\w])\$([^$\n]+?)\$(?!\w)")
@@ -38,11 +39,23 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turn names of pages into links, and formulas into MathML, outside of code blocks."""
     known = {file.src_uri for file in files}
-    parts = _FENCE.split(markdown)
+    parts = _FENCE.split(_indented(markdown))
     return "".join(
         part if index % 2 else _formulas(_linked(part, page.file.src_uri, known))
         for index, part in enumerate(parts)
     )
+
+
+def _indented(markdown: str) -> str:
+    """What belongs to a numbered item, set in by three spaces as usual: by the four needed here."""
+    lines, numbered = [], False
+    for line in markdown.splitlines():
+        if line and not line.startswith(" "):
+            numbered = bool(_NUMBERED.match(line))
+            if numbered and lines and lines[-1].startswith(" "):
+                lines.append("")  # else it goes on with the paragraph before it
+        lines.append(f" {line}" if numbered and line.startswith("   ") else line)
+    return "\n".join(lines)
 
 
 def _linked(text: str, own: str, known: set[str]) -> str:
