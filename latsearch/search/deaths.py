@@ -107,7 +107,9 @@ class Coroner:
             return Death(reason, True, text)
         if self._killed > before:
             return Death("its worker process was killed: out of memory", True, text)
-        return Death("its worker process died (killed, or crashed)", False, text)
+        # one that hangs on another machine, whose files are not seen here, leaves nothing
+        hangs = "" if self._timeout is None else f", or no report for {self._timeout:g} s"
+        return Death(f"its worker process died (killed, or crashed{hangs})", False, text)
 
     def _hung(self, number: int) -> str | None:
         """The last words of a worker that hung."""
