@@ -254,6 +254,7 @@ def test_what_the_kernel_killed_is_told_from_a_crash(monkeypatch: pytest.MonkeyP
     assert coroner.examine(0, None).memory
 
 
+@pytest.mark.slow
 def test_the_command_line_says_in_one_line_why_all_failed(tmp_path: Path) -> None:
     space = failing.SPACE.replace("trials: 6", "trials: 40").replace(
         "sampler: random", "sampler: random, stopping: {min_epochs: 1}"

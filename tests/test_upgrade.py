@@ -51,6 +51,7 @@ def test_a_study_is_shown(folder: Path) -> None:
     assert api.report(folder).stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_its_networks_give_what_was_measured(folder: Path) -> None:
     best = api.front(folder)[0]
     found = api.evaluate(f"{folder}:{best.trial}", api.EvaluationOptions(samples=100))
