@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="these runs [0 to RUNS - 1]")
     parser.add_argument("--results", type=Path, help="CSV to which runs are appended")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="one run of 4 trials with one fault")
+    parser.add_argument("--quick", action="store_true", help="4 trials, a worker is killed")
     options = parser.parse_args()
     runs, trials, faults = (1, 4, 1) if options.quick else (options.runs, 40, 4)
     rows = read(options.results)
@@ -242,7 +242,8 @@ def main() -> None:
                 sys.exit("needs PostgreSQL's server: apt install postgresql")
             server = Postgres(programs)
         try:
-            row = one_run(seed, server, trials, plan(seed, trials, faults, server is not None))
+            planned = plan(seed, trials, faults, server is not None)
+            row = one_run(seed, server, trials, [("worker", 4)] if options.quick else planned)
         finally:
             if server is not None:
                 server.remove()

@@ -74,7 +74,7 @@ class SyntheticStudy:
 
     def report(self, number: int, epoch: int, checkpoint: bool = False) -> None:
         """Its next epoch, with a checkpoint's files if wanted."""
-        folder = f"{trial_folder(number)}/{epoch}" if checkpoint else None
+        folder = f"{trial_folder(number)}/{epoch:05d}" if checkpoint else None
         if folder:
             write_untrained(self.study.folder / folder, number, epoch)
         report = EpochReport(
