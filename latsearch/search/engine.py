@@ -101,6 +101,7 @@ def _run(
     make_work: MakeWork,
     sign: str | None,
 ) -> None:
+    _keep_keys_to_nodes()
     with tempfile.TemporaryDirectory(prefix="latsearch-ray-") as scratch:
         trainable = tune.with_parameters(
             _TrialTrainable,
@@ -133,6 +134,17 @@ def _run(
             if bridge.error is None:
                 raise
             raise bridge.error from None  # Ray knows of it as text only
+
+
+def _keep_keys_to_nodes() -> None:
+    """Have Tune not hand the driver's S3 keys on: they would be on its workers' command lines.
+
+    Workers have the environment of their node, which holds the keys (docs/cluster.md).
+    """
+    from ray.tune.execution import class_cache
+
+    handed_on = class_cache.ENV_VARS_TO_PROPAGATE
+    handed_on.difference_update([name for name in handed_on if name.startswith("AWS_")])
 
 
 class _Bridge:
