@@ -66,6 +66,8 @@ def export_model(
     """
     check_formats(formats)
     _check_folder(folder)
+    if math.isnan(decision_threshold):
+        raise UserError(f"{name}: the decision threshold is not a number; give one, or inf")
     loaded = load_checkpoint(source) if isinstance(source, Path) else source
     network = copy.deepcopy(own(loaded.module, "an export")).cpu().eval()
     network.use_compiled_kernels(False)

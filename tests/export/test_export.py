@@ -271,6 +271,33 @@ def test_golden_samples_are_those_farthest_from_thresholds() -> None:
     assert chosen.tolist() == [1, 2]
 
 
+def test_what_a_framework_refuses_is_not_checked(tiny: LoadedNetwork, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, tau_mem=1.0)  # no memory: SpikingJelly wants tau > dt
+    network = build_network(config, (1, 8, 8), 10)
+    network.load_state_dict(tiny.network.state_dict())
+    report = export_model(
+        LoadedNetwork(network, tiny.info, "cpu"),
+        tmp_path / "forgetful",
+        formats=("nir",),
+        decision_threshold=0.5,
+        samples=digits().validation.take(np.arange(40)),
+    )
+    found = {check.framework.split()[0]: check for check in report.checks}
+    assert "greater than 1" in found["spikingjelly"].not_checked
+    assert (found["snntorch"].samples, found["snntorch"].differing) == (40, 0)
+
+
+def test_a_threshold_is_a_number(tiny: LoadedNetwork, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a number"):
+        export_model(
+            tiny,
+            tmp_path / "x",
+            formats=("nir",),
+            decision_threshold=math.nan,
+            samples=digits().validation,
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_round_trips(name: str, tmp_path: Path) -> None:

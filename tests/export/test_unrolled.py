@@ -95,21 +95,18 @@ RESIDUAL = (
     StageConfig(channels=2, block="residual", downsampling="max", neuron="lif"),
 )
 OTHERS = {
-    "maximum, step, timestep norm": NetworkConfig(
-        family="lenet", width=3, hidden=6, downsampling="max", norm="timestep", timesteps=3
-    ),
-    "residual, strict, soft reset, exp, rate": NetworkConfig(
+    "residual, maximum, strict, soft reset, exp, timestep norm, rate": NetworkConfig(
         family="stages",
         stages=RESIDUAL,
         spiking="strict",
         reset="soft",
         synapse="exp",
+        norm="timestep",
         encoder="rate",
         timesteps=2,
         decision="margin",
     ),
-    "event frames": NetworkConfig(family="lenet", width=3, hidden=6, encoder="frames"),
-    "ReLU": NetworkConfig(family="mlp", width=3, hidden=6, neuron="relu", encoder="analog"),
+    "event frames": NetworkConfig(family="lenet", width=3, hidden=6, encoder="frames", timesteps=2),
     "1-bit": NetworkConfig(family="mlp", width=3, hidden=6, neuron="sign", encoder="direct"),
 }
 
