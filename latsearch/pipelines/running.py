@@ -17,6 +17,7 @@ from latsearch.runs import folder_lock, put_aside, study_folder
 from latsearch.search.address import check_address, use_token
 from latsearch.search.database import remember
 from latsearch.search.driver import Event, Observer, Search
+from latsearch.search.interrupts import interrupts
 from latsearch.search.lock import DriverLock
 from latsearch.search.storage import Study
 from latsearch.spaces import find_pipeline, pipeline_studies
@@ -100,7 +101,7 @@ def run_pipeline(
         raise UserError(f"{folder}: cannot be written: {error.strerror}; see --runs") from None
     aside = _aside(context) if options.fresh else None
     context.folder.mkdir(exist_ok=True)
-    with _lock(context), allowing_code(options.allow_code), context.machines:
+    with interrupts(), _lock(context), allowing_code(options.allow_code), context.machines:
         runner.run()
     report = context.workspace("report").folder / "report.md"
     whole = options.until in (None, runner.names[-1])

@@ -191,6 +191,7 @@ class _Bridge:
         Raises:
             LatsearchError: its machine is no good for the search.
         """
+        check()
         assignment = self._running[ray_id]
         self._nodes[ray_id] = node
         if isinstance(told, LatsearchError):
@@ -206,6 +207,7 @@ class _Bridge:
 
     def died(self, ray_id: str, told: str | None) -> None:
         """Take the death of a trial's worker, and what Ray says about it."""
+        check()
         assignment = self._running.pop(ray_id, None)
         if assignment is None or self.over:
             return

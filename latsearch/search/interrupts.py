@@ -40,7 +40,8 @@ def interrupts() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
-        _requested.clear()
+        if ours:  # else the context around this one still has to see it
+            _requested.clear()
 
 
 def renew() -> None:
