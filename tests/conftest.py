@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,10 @@ from tests.s3 import CREDENTIALS, S3Server
 # Shared machines are slow at times: a slow example is no fault. The same examples in every run.
 settings.register_profile("latsearch", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("latsearch")
+
+# A shell starts its background jobs with Ctrl-C ignored, and whatever they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
