@@ -273,14 +273,14 @@ def test_a_pipe_that_closes_early_is_no_error(folder: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_study_in_which_everything_fails_says_why(tmp_path: Path) -> None:
+def test_a_study_whose_checkpoints_cannot_be_written_stops_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPACE)
     (tmp_path / "runs" / "tiny").mkdir(parents=True)
     (tmp_path / "runs" / "tiny" / "trials").touch()  # where the checkpoints' folder has to be
     failed = latsearch("run", "tiny.yaml", "--workers", 0, "--trials", 2, cwd=tmp_path)
-    assert failed.returncode == 1
-    assert "every trial failed: " in failed.stderr
-    assert "trials" in failed.stderr
+    assert failed.returncode == 2
+    assert "tiny/trials/00000" in failed.stderr
+    assert "the same command goes on" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
 
 

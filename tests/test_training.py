@@ -268,7 +268,7 @@ def test_parts_split_evenly_and_leave_two_samples_for_a_normalisation(monkeypatc
 
 def test_a_network_trains_in_parts():
     one = trainer()
-    one.parts = 4
+    one.parts = 2
     accuracy = [one.step().curve.accuracy[-1] for _ in range(TRAIN.epochs)]
     assert accuracy[-1] > 0.7
 

@@ -42,7 +42,7 @@ def read_npz(file: Path, names: Collection[str] | None = None) -> dict[str, NDAr
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # zipfile and numpy raise what they like at damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{file} cannot be read: {reason[:300]}; is it an npz file?") from None
+        raise DataError(f"{file}: cannot be read: {reason[:300]}; is it an npz file?") from None
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from latsearch.config.trial import NetworkConfig, StageConfig, TrainConfig, Tria
 from latsearch.evaluation import load_checkpoint
 from latsearch.snn.checkpoint import (
     CONFIG_FILE,
+    DIGESTS,
     MODEL_FILE,
     STATE_FILE,
     CheckpointInfo,
@@ -28,7 +30,7 @@ _STAGES = replace(_SMALL, family="stages", stages=(StageConfig(channels=2),), ne
 
 
 def write_small(folder: Path, network: NetworkConfig = _SMALL) -> Path:
-    """A checkpoint of a network of few weights."""
+    """A checkpoint of a network of few weights, without digests: a stranger's would fit."""
     torch.manual_seed(0)
     built = build_network(network, (1, 8, 8), 2)
     info = CheckpointInfo(
@@ -42,8 +44,12 @@ def write_small(folder: Path, network: NetworkConfig = _SMALL) -> Path:
         seed=0,
     )
     state = {"epoch": 1, "optimizer": {"lr": 0.1, "momentum": [torch.zeros(2)]}}
-    write_checkpoint(folder / "checkpoint", info, built.state_dict(), state)
-    return folder / "checkpoint"
+    place = folder / "checkpoint"
+    write_checkpoint(place, info, built.state_dict(), state)
+    description = json.loads((place / CONFIG_FILE).read_text())
+    del description[DIGESTS]
+    (place / CONFIG_FILE).write_text(json.dumps(description))
+    return place
 
 
 def _seeds(name: str) -> Callable[[Path], list[bytes]]:

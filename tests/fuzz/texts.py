@@ -65,7 +65,7 @@ _YAML_TOKENS = (
     ),
     *("&x [*x]", "&a [&b [&c [*a]]]", '"\\ud800"', '"\\x1b[2J"', "[[[[[[", "{{{{", "\x85", "\x7f"),
 )
-_SUBMISSION = Submission("tiny", "latsearch", "tiny", "version: 1\n", ("--trials", "3"))
+_SUBMISSION = Submission("tiny", "latsearch", "tiny", "version: 1\n", options=("--trials", "3"))
 _FIELDS = ("network", "train", "data", "search", "stages", "choices", "low", "high", "when", "step")
 
 
