@@ -50,16 +50,26 @@ def read_text(file: str | Path) -> str:
         raise ConfigError([Fault(str(file), "", "is not a text file in UTF-8")]) from None
 
 
+def read_mapping(text: str, file: str) -> tuple[dict[str, Any], Lines, list[Fault]]:
+    """What a configuration's YAML holds, the lines of its fields, and its faults as YAML.
+
+    Raises:
+        ConfigError: it is no mapping.
+    """
+    data, lines, faults = read_yaml(text, file)
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
+        raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    return data, lines, faults
+
+
 def parse_study(text: str, file: str = "<study>") -> StudyConfig:
     """Check a study's YAML text; ``file`` is the name used in faults.
 
     Raises:
         ConfigError: with every fault of the text.
     """
-    data, lines, faults = read_yaml(text, file)
-    if not isinstance(data, dict):
-        what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
-        raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    data, lines, faults = read_mapping(text, file)
     if "pipeline" in data and "data" not in data:
         what = "is a pipeline, not a search space: `latsearch pipeline` runs it"
         raise ConfigError([Fault(file, "", what)])

@@ -11,7 +11,13 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 
 from latsearch.config.checks import meant, possible
 from latsearch.config.forms import Model
-from latsearch.config.loading import checked_study, first_of_each_path, located, read_text
+from latsearch.config.loading import (
+    checked_study,
+    first_of_each_path,
+    located,
+    read_mapping,
+    read_text,
+)
 from latsearch.config.presets import PRESETS
 from latsearch.config.schema import shorten
 from latsearch.config.strict_yaml import read_yaml
@@ -255,10 +261,7 @@ def parse_pipeline(text: str, file: str = "<pipeline>") -> PipelineConfig:
     Raises:
         ConfigError: with every fault of the text.
     """
-    data, lines, faults = read_yaml(text, file)
-    if not isinstance(data, dict):
-        what = "is empty" if data is None else f"holds {shown(data)}, not a mapping"
-        raise ConfigError(faults or [Fault(file, "", f"{what}; start with `version: 1`")])
+    data, lines, faults = read_mapping(text, file)
     if "data" in data and "pipeline" not in data:
         what = (
             "is a search space, not a pipeline: `latsearch run` searches it; a pipeline has it "

@@ -45,6 +45,13 @@ def exported(tiny: LoadedNetwork, tmp_path_factory: pytest.TempPathFactory) -> E
     )
 
 
+def with_weights(tiny: LoadedNetwork, **changes: float) -> LoadedNetwork:
+    """A network with the weights of the tiny one, and other settings."""
+    network = build_network(dataclasses.replace(TINY, **changes), (1, 8, 8), 10)
+    network.load_state_dict(tiny.network.state_dict())
+    return LoadedNetwork(network, tiny.info, "cpu")
+
+
 def test_two_frameworks_do_what_the_network_does(exported: ExportReport) -> None:
     assert exported.equal
     ran = {check.framework.split()[0]: check for check in exported.checks if check.samples}
@@ -229,11 +236,8 @@ def test_the_readout_decides_at_the_end(tiny: LoadedNetwork, tmp_path: Path) -> 
 
 
 def test_a_potential_that_is_the_threshold_is_no_spike(tiny: LoadedNetwork, tmp_path: Path) -> None:
-    config = dataclasses.replace(TINY, firing_threshold=1e6)  # so that every potential is zero
-    network = build_network(config, (1, 8, 8), 10)
-    network.load_state_dict(tiny.network.state_dict())
     report = export_model(
-        LoadedNetwork(network, tiny.info, "cpu"),
+        with_weights(tiny, firing_threshold=1e6),  # so that every potential is zero
         tmp_path / "silent",
         formats=("nir",),
         decision_threshold=0.0,
@@ -272,11 +276,8 @@ def test_golden_samples_are_those_farthest_from_thresholds() -> None:
 
 
 def test_what_a_framework_refuses_is_not_checked(tiny: LoadedNetwork, tmp_path: Path) -> None:
-    config = dataclasses.replace(TINY, tau_mem=1.0)  # no memory: SpikingJelly wants tau > dt
-    network = build_network(config, (1, 8, 8), 10)
-    network.load_state_dict(tiny.network.state_dict())
     report = export_model(
-        LoadedNetwork(network, tiny.info, "cpu"),
+        with_weights(tiny, tau_mem=1.0),  # no memory: SpikingJelly wants tau > dt
         tmp_path / "forgetful",
         formats=("nir",),
         decision_threshold=0.5,
