@@ -8,6 +8,7 @@ retraining. Its result is therefore a `DecisionCurve`, one row for each decision
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -139,7 +140,8 @@ class DecisionCurve:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DecisionCurve:
         """The curve that `to_json` wrote."""
-        columns: dict[str, Any] = {"kind": tuple(data["kind"])}
+        # one string for all rows of all curves
+        columns: dict[str, Any] = {"kind": tuple(map(sys.intern, data["kind"]))}
         for column in (name for name in (*NUMERIC_COLUMNS, ROBUST) if name in data):
             missing = math.inf if column == "decision_threshold" else math.nan
             columns[column] = np.array(

@@ -20,9 +20,14 @@ from latsearch.search.driver import (
     TrialEnded,
     TrialReported,
     TrialStarted,
-    study_hypervolume,
 )
-from latsearch.search.results import best_rows, knee_row
+from latsearch.search.results import (
+    best_rows,
+    hypervolume,
+    joined_front,
+    knee_row,
+    operating_points,
+)
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 from latsearch.tables import count, duration, front_scatter, front_table, values_words
@@ -40,15 +45,12 @@ class _Progress:
         self.workers = workers
         self.started = time.monotonic()
         self.running: dict[int, TrialStarted] = {}
-        self.front: list[OperatingPoint] = []
-        self.hypervolume = 0.0
-        self._finished_before = self.finished
-        self._measure()
-
-    @property
-    def finished(self) -> int:
-        """Ended trials."""
-        return sum(record.state.finished for record in self.search.records.values())
+        ended = [record for record in search.records.values() if record.state.finished]
+        self.finished = len(ended)
+        complete = [record.seconds for record in ended if record.state is TrialState.COMPLETE]
+        self._complete, self._seconds = len(complete), sum(complete)
+        self.front: list[OperatingPoint] = study_front(study, ended)
+        self.hypervolume = self._volume()
 
     @property
     def trials(self) -> int:
@@ -63,10 +65,9 @@ class _Progress:
     @property
     def seconds_left(self) -> float | None:
         """Estimate of the wall time left; None before there is anything to go by."""
-        ended = [r for r in self.search.records.values() if r.state is TrialState.COMPLETE]
-        if not ended:
+        if not self._complete:
             return None
-        mean = sum(record.seconds for record in ended) / len(ended)
+        mean = self._seconds / self._complete
         begun = sum(self.search.records[number].seconds for number in self.running)
         left = (self.trials - self.finished) * mean - begun
         return max(0.0, left / max(1, min(self.workers, self.trials - self.finished)))
@@ -78,12 +79,21 @@ class _Progress:
         elif isinstance(event, TrialEnded):
             self.running.pop(event.number, None)
             if event.state.finished:
-                self._measure()
+                self._take_ended(self.search.records[event.number])
 
-    def _measure(self) -> None:
-        records = list(self.search.records.values())
-        self.front = study_front(self.study, records)
-        self.hypervolume = study_hypervolume(self.study, records)
+    def _take_ended(self, record: TrialRecord) -> None:
+        """Take one trial: to look at all again would take seconds among thousands."""
+        self.finished += 1
+        if record.state is TrialState.COMPLETE:
+            self._complete += 1
+            self._seconds += record.seconds
+        objectives = tuple(self.study.config.objectives)
+        points = operating_points([record], objectives, self.study.config.constraints)
+        self.front = joined_front(self.front, points, objectives)
+        self.hypervolume = self._volume()
+
+    def _volume(self) -> float:
+        return hypervolume(self.front, tuple(self.study.config.objectives), self.study.reference)
 
 
 class LiveView:

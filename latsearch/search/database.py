@@ -24,6 +24,8 @@ from optuna.trial import FrozenTrial
 
 from latsearch.config import STORAGE_VARIABLE, is_postgres, storage_url, without_password
 from latsearch.errors import StudyError, UserError
+from latsearch.search.mending import REPORT
+from latsearch.search.packed import pack_reports
 
 _LOGGER = logging.getLogger("latsearch")
 
@@ -108,7 +110,7 @@ def require_driver() -> None:
         ) from None
 
 
-def open_storage(url: str, *, drive: bool) -> RDBStorage:
+def open_storage(url: str, *, drive: bool) -> ReportStorage:
     """Open a database, and make Optuna's tables where it has none.
 
     Args:
@@ -120,7 +122,7 @@ def open_storage(url: str, *, drive: bool) -> RDBStorage:
     """
     url = known_url(url)
     if not is_postgres(url):
-        return RDBStorage(url)
+        return ReportStorage(url)
     require_driver()
 
     def opened() -> PatientStorage:
@@ -135,7 +137,16 @@ def open_storage(url: str, *, drive: bool) -> RDBStorage:
     return patiently(opened, url, START_PATIENCE if drive else 0.0)
 
 
-class PatientStorage(RDBStorage):
+class ReportStorage(RDBStorage):
+    """Optuna's storage in a database, with packed reports: its cache keeps every ended trial."""
+
+    def _build_frozen_trial_from_trial_model(self, trial: Any) -> FrozenTrial:
+        frozen: FrozenTrial = super()._build_frozen_trial_from_trial_model(trial)
+        pack_reports(frozen.user_attrs, REPORT)
+        return frozen
+
+
+class PatientStorage(ReportStorage):
     """Optuna's storage in PostgreSQL that outlasts a database that is away for a while."""
 
     def __init__(self, url: str, patience: float):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -20,6 +19,7 @@ from optuna.storages.journal._file import get_lock_file
 from latsearch.errors import StudyError
 from latsearch.search.lock import JournalLock
 from latsearch.search.mending import REPORT, sealed
+from latsearch.search.packed import pack_reports
 
 _LOGGER = logging.getLogger("latsearch")
 
@@ -50,9 +50,7 @@ class Journal(BaseJournalBackend):
         """The entries from a number on."""
         for entry in self._file.read_logs(log_number_from):
             entry.pop("crc", None)
-            for key, report in entry.get("user_attr", {}).items():
-                if key.startswith(REPORT):  # one string for all rows of all reports
-                    report["curve"]["kind"] = list(map(sys.intern, report["curve"]["kind"]))
+            pack_reports(entry.get("user_attr", {}), REPORT)
             yield entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -124,6 +124,16 @@ def front(points: Sequence[OperatingPoint], objectives: Objectives) -> list[Oper
     return [points[row] for row in rows[order]]
 
 
+def joined_front(
+    members: Sequence[OperatingPoint], points: Sequence[OperatingPoint], objectives: Objectives
+) -> list[OperatingPoint]:
+    """The front of a front's members and further points, whichever trial ended first.
+
+    Of equal points the one of the earlier trial is on it, as on the front of all at once.
+    """
+    return front(sorted([*members, *points], key=lambda p: (p.trial, p.row)), objectives)
+
+
 def hypervolume(
     points: Sequence[OperatingPoint], objectives: Objectives, reference: Mapping[str, float]
 ) -> float:

@@ -31,6 +31,7 @@ from latsearch.search.journal import Journal
 from latsearch.search.lock import driver_of
 from latsearch.search.mending import NUMBER, REPORT, VALUES, mend
 from latsearch.search.objects import below, write_text
+from latsearch.search.packed import PackedReport
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
 
@@ -309,7 +310,7 @@ class Study:
         token: int,
         decided: Mapping[str, Any] | None = None,
         values: Mapping[str, Value] | None = None,
-    ) -> dict[str, Any]:
+    ) -> PackedReport:
         """Append a report to the log; the log's entry.
 
         Args:
@@ -329,18 +330,15 @@ class Study:
             entry[VALUES] = dict(values)
         key = f"{REPORT}{report.epoch:06d}"
         self._set(number, key, entry)
-        if self._url is None:  # the journal's own copy, not a second one of 30 kB for each report
-            trial = self._study._storage.get_trial(self._ids[number])
-            entry = trial.user_attrs[key]
-        return entry
+        return PackedReport(entry)
 
     def note_checkpoint(
         self, number: int, epoch: int, entry: Mapping[str, Any], checkpoint: str | None
-    ) -> dict[str, Any]:
+    ) -> PackedReport:
         """Note that a reported epoch has another checkpoint, or none any more; the log's entry."""
         changed = {**entry, "checkpoint": checkpoint}
         self._set(number, f"{REPORT}{epoch:06d}", changed)
-        return changed
+        return PackedReport(changed)
 
     def count_attempt(self, number: int, attempts: int, parts: int = 1) -> None:
         """Note that a trial crashed for the ``attempts``-th time and is tried again.

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from latsearch.config import StudyConfig
 from latsearch.objectives import FloatArray, OperatingPoint
-from latsearch.search.results import front, hypervolume, operating_points, point_losses, thinned
+from latsearch.search.results import (
+    hypervolume,
+    joined_front,
+    operating_points,
+    point_losses,
+    thinned,
+)
 from latsearch.search.trials import TrialRecord
 from latsearch.tracking.layout import Progress, trial_end
 
@@ -68,9 +74,7 @@ class Findings:
             self._values.append(
                 np.array([[p.metrics[name] for name in self._objectives] for p in points])
             )
-            # in the order of all trials, as of equal points the first is on the front
-            candidates = sorted([*self.front, *points], key=lambda p: (p.trial, p.row))
-            self.front = front(candidates, self._objectives)
+            self.front = joined_front(self.front, points, self._objectives)
         self._published[record.number] = frozenset(point.row for point in self._choose(points))
         volume = hypervolume(self.front, self._objectives, self._reference)
         step = len(self.progress) + 1
