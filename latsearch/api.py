@@ -21,7 +21,7 @@ from latsearch.config import (
     parse_study,
 )
 from latsearch.config.code import allowing_code, refused
-from latsearch.config.study import study_name
+from latsearch.config.names import study_name
 from latsearch.config.trial import CUSTOM
 from latsearch.errors import StudyFailed, UserError
 from latsearch.evaluating import EvaluationOptions as EvaluationOptions

@@ -14,20 +14,24 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from latsearch.api import RunOptions, curve, load, plan, run, smoke
 from latsearch.config import DataConfig, StudyConfig, load_study, parse_study
+from latsearch.config.pipeline import parse_pipeline
 from latsearch.data import load as load_data
 from latsearch.data.cifar import read_batch
 from latsearch.data.events.formats import read_events
 from latsearch.data.events.hdf5 import Hdf5Error, read_columns
 from latsearch.data.npz import read_npz
-from latsearch.errors import DataError, LatsearchError
+from latsearch.errors import DataError, LatsearchError, UserError
 from latsearch.evaluation import load_checkpoint
 from latsearch.search.checkpoints import FolderCheckpoints, ObjectCheckpoints, StorageError
 from latsearch.snn.checkpoint import CONFIG_FILE, MODEL_FILE, STATE_FILE, read_state
+from latsearch.tracking.registry import register
 from tests.data.formats import write_tiny_imagenet
 from tests.fuzz.models import write_small
+from tests.search.studies import new_study
 
 CANARY = "canary_of_the_tests"
 
@@ -189,6 +193,21 @@ def test_a_studys_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
         study(tmp_path, study=name)
     with pytest.raises(LatsearchError):
         RunOptions(study=name, runs=tmp_path).applied(study(tmp_path))
+
+
+MODELS = ["../up", "/root", "a/b", "a:b", "a\\b", "..", ".", " ", "", "a\0b", "a\nb", "x" * 251]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_registered_models_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    made_up = new_study(tmp_path / "study")
+    with pytest.raises(UserError, match="is no name of a registered model") as refused:
+        register(made_up, {}, name, f"sqlite:///{tmp_path}/mlflow.db")
+    assert "\n" not in str(refused.value)
+    settings = {"version": 1, "pipeline": "p", "search": {"space": "digits"}}
+    with pytest.raises(LatsearchError, match="is no name of a registered model"):
+        parse_pipeline(yaml.safe_dump(settings | {"register": {"name": name}}))
+    assert [found.name for found in tmp_path.iterdir()] == ["study"]
 
 
 @pytest.mark.parametrize(

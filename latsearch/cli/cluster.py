@@ -221,8 +221,8 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
         trials_at_once,
     )
     from latsearch.config import load_study
+    from latsearch.config.names import study_name
     from latsearch.config.pipeline import is_pipeline
-    from latsearch.config.study import study_name
     from latsearch.spaces import find_space
 
     path = find_space(file)

@@ -18,10 +18,11 @@ from latsearch.config.loading import (
     read_mapping,
     read_text,
 )
+from latsearch.config.names import model_name, study_name
 from latsearch.config.presets import PRESETS
 from latsearch.config.schema import shorten
 from latsearch.config.strict_yaml import read_yaml
-from latsearch.config.study import Bound, CorruptionName, StudyConfig, study_name, version_1
+from latsearch.config.study import Bound, CorruptionName, StudyConfig, version_1
 from latsearch.config.text import shown
 from latsearch.config.trial import NetworkConfig, TrainConfig, field_types
 from latsearch.config.wording import explain
@@ -34,12 +35,6 @@ Variant = dict[str, int | float | str | bool | None]
 SELECTABLE = tuple(name for name in NUMERIC_COLUMNS if name != "decision_threshold")
 RuleName = Literal["knee", "most-accurate", "fastest", "least-energy"]
 FormatName = Literal["safetensors", "nir", "onnx", "torch-export"]
-
-
-def _model_name(name: str) -> str:
-    if not name.strip() or any(sign in name for sign in "/:"):
-        raise ValueError(f"{shown(name)} is no name of a registered model: letters, no / or :")
-    return name
 
 
 def _one_or_more(raw: Any) -> Any:
@@ -141,7 +136,7 @@ class ExportStage(Model):
 class RegisterStage(Model):
     """The selected networks in MLflow's model registry, under their rules' names as aliases."""
 
-    name: Annotated[str, AfterValidator(_model_name)] | None = Field(
+    name: Annotated[str, AfterValidator(model_name)] | None = Field(
         default=None, description="name of the registered model; null: the study's"
     )
     uri: str | None = Field(

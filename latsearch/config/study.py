@@ -24,6 +24,7 @@ from latsearch.config.enqueue import enqueue_faults
 from latsearch.config.events import EVENT_DATASETS, EVENT_ENCODER, EventsConfig
 from latsearch.config.forms import Model, NetworkSpace, TrainSpace
 from latsearch.config.locations import STORAGE_PATTERN, storage_url, without_password
+from latsearch.config.names import STUDY_NAME, study_name
 from latsearch.config.presets import PresetName, preset_faults
 from latsearch.config.space import Space
 from latsearch.config.targets import target_faults
@@ -83,25 +84,10 @@ CorruptionName = Literal[
     "jpeg_compression",
 ]
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _DURATION = r"(\d+(?:\.\d+)?)\s*(s|m|h|d)"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ACCELERATOR = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _RESOURCE = r"[A-Za-z][A-Za-z0-9_.:-]{0,63}"
-
-
-def study_name(name: str) -> str:
-    """Check that a study's name is a plain folder name.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not re.fullmatch(_NAME, name):
-        raise ValueError(
-            f"{shown(name)} is no study name: use up to 64 letters, digits, '.', '_' and '-', "
-            "starting with a letter or digit"
-        )
-    return name
 
 
 def version_1(raw: Any) -> Any:
@@ -439,7 +425,7 @@ class StudyConfig(Model):
         description="version of this file's format"
     )
     study: Annotated[str, AfterValidator(study_name)] = Field(
-        description="name of the study", json_schema_extra={"pattern": f"^{_NAME}$"}
+        description="name of the study", json_schema_extra={"pattern": f"^{STUDY_NAME}$"}
     )
     preset: PresetName | None = Field(
         default=None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from latsearch.config.names import model_name
 from latsearch.errors import StudyError, UserError
 from latsearch.objectives import OperatingPoint
 from latsearch.search.storage import Study
@@ -16,8 +17,6 @@ from latsearch.tracking.retrained import Retrained
 
 if TYPE_CHECKING:
     from latsearch.tracking.models import Registry
-
-_FORBIDDEN = "/:"  # in names of registered models, by MLflow's rule
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,10 @@ def _register(
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or any(sign in name for sign in _FORBIDDEN):
-        raise UserError(f"{name!r} is no name of a registered model: it needs letters, no / or :")
+    try:
+        model_name(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _publish(study: Study, uri: str, attach: Attach | None) -> None:

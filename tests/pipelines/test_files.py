@@ -92,7 +92,8 @@ def test_every_fault_at_once_with_its_line() -> None:
         ("register: {}", "register: {nam: x}",
          "register.nam: unknown key; did you mean `name`? (line 21)"),
         ("register: {}", "register: {name: a/b}",
-         'register.name: "a/b" is no name of a registered model: letters, no / or : (line 21)'),
+         'register.name: "a/b" is no name of a registered model: up to 250 letters, '
+         "no / : or \\ (line 21)"),
         ("version: 1\npipeline", "pipeline", "version: is missing"),
     ],
 )  # fmt: skip
