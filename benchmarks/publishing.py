@@ -39,6 +39,7 @@ import numpy as np
 from latsearch import api
 from latsearch.config import StudyConfig, parse_study
 from latsearch.objectives import EpochReport
+from latsearch.report import attach_report
 from latsearch.reporting import study_front
 from latsearch.search.driver import Event, Search, TrialEnded
 from latsearch.search.storage import Study
@@ -145,11 +146,11 @@ def measure_publishing(folder: Path, quick: bool) -> Figures:
         study = large_study(runs / "study", recorded, trials)
         uri = empty_store(runs)
         start = time.perf_counter()
-        report = publish(study, uri, attach=api._attach)
+        report = publish(study, uri, attach=attach_report)
         first = time.perf_counter() - start
         before = database_dump(uri)
         start = time.perf_counter()
-        again = publish(study, uri, attach=api._attach)
+        again = publish(study, uri, attach=attach_report)
         second = time.perf_counter() - start
         front = study_front(study, study.trials())
         figures |= {
@@ -209,7 +210,7 @@ def measure_view(folder: Path, quick: bool) -> Figures:
     for trials in (60,) if quick else (300, 3000):
         runs = folder.with_name("publish") / f"of-{trials}"
         uri = default_uri(runs)
-        report = publish(Study.open(runs / "study"), uri, attach=api._attach)
+        report = publish(Study.open(runs / "study"), uri, attach=attach_report)
         with ui_server(uri, free_port()) as (address, _), sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1600, "height": 1000})
@@ -334,7 +335,9 @@ def measure_outage(folder: Path, quick: bool) -> Figures:
             options = api.RunOptions(workers=workers, runs=runs)
             done = api.run(settings, options, watch=outage.watch, warn=say)
             outage.wait()
-            publish(Study.open(done.folder), outage.uri, attach=api._attach)  # as the warning says
+            publish(
+                Study.open(done.folder), outage.uri, attach=attach_report
+            )  # as the warning says
         finally:
             outage.close()
         middle[disturb] = outage.middle_third

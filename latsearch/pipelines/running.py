@@ -13,6 +13,7 @@ from latsearch.config.pipeline import PipelineConfig, load_pipeline
 from latsearch.errors import DataError, StudyError, UserError
 from latsearch.pipelines.context import Context, PipelineOptions, Viewer
 from latsearch.pipelines.stages import Runner, Standing
+from latsearch.running import RunOptions
 from latsearch.runs import folder_lock, put_aside, study_folder
 from latsearch.search.address import check_address, use_token
 from latsearch.search.database import remember
@@ -120,8 +121,6 @@ def make_context(
     source: str | Path | PipelineConfig, options: PipelineOptions, view: Viewer
 ) -> Context:
     """The pipeline with its study, nothing begun."""
-    from latsearch.api import RunOptions
-
     if isinstance(source, PipelineConfig):
         config, base = source, Path()
     else:

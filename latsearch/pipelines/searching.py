@@ -10,6 +10,8 @@ from latsearch.objectives import OperatingPoint
 from latsearch.pipelines.context import Context, data_digests
 from latsearch.pipelines.workspace import Workspace
 from latsearch.reporting import study_front
+from latsearch.running import RunOptions
+from latsearch.running import run as run_search
 
 
 def settings(context: Context) -> Any:
@@ -24,12 +26,10 @@ def settings(context: Context) -> Any:
 
 def run(context: Context, workspace: Workspace) -> list[str]:
     """Search, or go on with the study where it stands; write its front."""
-    from latsearch import api
-
     options = context.options
-    result = api.run(
+    result = run_search(
         context.study_config,
-        api.RunOptions(
+        RunOptions(
             workers=options.workers,
             runs=options.runs,
             address=options.address,
