@@ -13,17 +13,19 @@ import click
 from latsearch import __version__
 from latsearch.cli import (
     card,
-    cluster,
     datasets,
     deploy,
     environment,
     evaluation,
     export,
     importance,
+    jobs,
     pipeline,
     reproduction,
     results,
     search,
+    status,
+    submit,
 )
 from latsearch.errors import LatsearchError
 
@@ -34,7 +36,7 @@ _COMMANDS = (
     search.method,
     search.list_command,
     search.rm,
-    cluster.status,
+    status.status,
     results.front,
     results.select,
     results.curve,
@@ -54,14 +56,14 @@ _COMMANDS = (
     datasets.datasets,
     pipeline.pipeline,
     environment.doctor,
-    cluster.submit,
-    cluster.jobs,
-    cluster.logs,
-    cluster.events,
-    cluster.pause,
-    cluster.resume,
-    cluster.cancel,
-    cluster.fetch,
+    submit.submit,
+    jobs.jobs,
+    jobs.logs,
+    jobs.events,
+    jobs.pause,
+    jobs.resume,
+    jobs.cancel,
+    jobs.fetch,
 )
 
 
