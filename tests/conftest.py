@@ -43,6 +43,16 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         os.environ["LATSEARCH_CACHE"] = before
 
 
+@pytest.fixture(autouse=True)
+def _no_token_left() -> Iterator[None]:
+    """What lets Ray send its token (`use_token`) does so for one test, not for all that follow."""
+    before = os.environ.get("RAY_AUTH_MODE")
+    yield
+    os.environ.pop("RAY_AUTH_MODE", None)
+    if before is not None:
+        os.environ["RAY_AUTH_MODE"] = before
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """An S3 server with a bucket."""
