@@ -335,9 +335,8 @@ def measure_outage(folder: Path, quick: bool) -> Figures:
             options = api.RunOptions(workers=workers, runs=runs)
             done = api.run(settings, options, watch=outage.watch, warn=say)
             outage.wait()
-            publish(
-                Study.open(done.folder), outage.uri, attach=attach_report
-            )  # as the warning says
+            # as the warning says
+            publish(Study.open(done.folder), outage.uri, attach=attach_report)
         finally:
             outage.close()
         middle[disturb] = outage.middle_third

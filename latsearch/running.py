@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import StudyConfig, is_postgres, load_study, parse_study
 from latsearch.config.code import allowing_code, refused
-from latsearch.config.names import study_name
+from latsearch.config.names import chosen_study
 from latsearch.config.trial import CUSTOM
 from latsearch.errors import StudyFailed, UserError
 from latsearch.objectives import OperatingPoint
@@ -112,10 +112,7 @@ class RunOptions:
                 not allowed.
         """
         if self.study is not None:
-            try:
-                study_name(self.study)
-            except ValueError as error:
-                raise UserError(f"--study: {error}") from None
+            chosen_study(self.study)
         data = config.model_dump(mode="json")
         search = data["search"]
         for section, name in ((search, "trials"), (search, "seed"), (data, "study")):

@@ -158,7 +158,7 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
         trials_at_once,
     )
     from latsearch.config import load_study
-    from latsearch.config.names import study_name
+    from latsearch.config.names import chosen_study
     from latsearch.config.pipeline import is_pipeline
     from latsearch.spaces import find_space
 
@@ -171,12 +171,8 @@ def _manifests(file: str, namespace: str, options: dict[str, Any]) -> tuple[Stud
     check_for_cluster(config, file)
     if pipeline and options["hours"] is not None:
         raise UserError("--hours: a pipeline has no end but its own; leave it out")
-    changed = {"study": options["study"] or config.study}
+    changed = {"study": chosen_study(options["study"] or config.study)}
     search = {"trials": options["trials"] or config.search.trials}
-    try:
-        study_name(changed["study"])
-    except ValueError as error:
-        raise UserError(f"--study: {error}") from None
     config = config.model_copy(
         update={**changed, "search": config.search.model_copy(update=search)}
     )

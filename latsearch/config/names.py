@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from latsearch.config.text import shown
+from latsearch.errors import UserError
 
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _MODEL_NAME_LENGTH = 250  # MLflow's columns have 256
@@ -23,6 +24,18 @@ def study_name(name: str) -> str:
             "starting with a letter or digit"
         )
     return name
+
+
+def chosen_study(name: str) -> str:
+    """Check a study's name that the command line gives.
+
+    Raises:
+        UserError: it is not a plain folder name.
+    """
+    try:
+        return study_name(name)
+    except ValueError as error:
+        raise UserError(f"--study: {error}") from None
 
 
 def model_name(name: str) -> str:

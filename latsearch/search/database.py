@@ -24,7 +24,6 @@ from optuna.trial import FrozenTrial
 
 from latsearch.config import STORAGE_VARIABLE, is_postgres, storage_url, without_password
 from latsearch.errors import StudyError, UserError
-from latsearch.search.mending import REPORT
 from latsearch.search.packed import pack_reports
 
 _LOGGER = logging.getLogger("latsearch")
@@ -142,7 +141,7 @@ class ReportStorage(RDBStorage):
 
     def _build_frozen_trial_from_trial_model(self, trial: Any) -> FrozenTrial:
         frozen: FrozenTrial = super()._build_frozen_trial_from_trial_model(trial)
-        pack_reports(frozen.user_attrs, REPORT)
+        pack_reports(frozen.user_attrs)
         return frozen
 
 

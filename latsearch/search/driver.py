@@ -405,7 +405,7 @@ class Search:
         self._history.started(record)
         if record.state.finished:
             # one without a report may lack its parameters too: its start was damaged
-            self._history.ended(replace(record), self._budget(record) if record.log else 0)
+            self._history.ended(record.packed(), self._budget(record) if record.log else 0)
             self._untrimmed.append(record.number)
 
     def _budget(self, record: TrialRecord) -> int:
@@ -489,12 +489,11 @@ class Search:
         if len(self._untrimmed) >= _TRIM_EVERY or self.done:
             self._trim()
         self._tell(TrialEnded(record.number, record.state, record.reason))
-        # a copy has not unpacked its curve: those of thousands of trials would take a gigabyte
-        self._records[record.number] = replace(record)
+        self._records[record.number] = record.packed()
 
     def _trim(self) -> None:
         """Drop the weights of ended trials that are neither on the front nor among the kept."""
-        decided = self._keeper.take(replace(self._records[number]) for number in self._untrimmed)
+        decided = self._keeper.take(self._records[number].packed() for number in self._untrimmed)
         self._untrimmed.clear()
         for number, stay in decided.items():
             self._study.trim_checkpoints(self._records[number], keep_weights=stay)

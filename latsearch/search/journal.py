@@ -18,7 +18,7 @@ from optuna.storages.journal._file import get_lock_file
 
 from latsearch.errors import StudyError
 from latsearch.search.lock import JournalLock
-from latsearch.search.mending import REPORT, sealed
+from latsearch.search.mending import sealed
 from latsearch.search.packed import pack_reports
 
 _LOGGER = logging.getLogger("latsearch")
@@ -50,7 +50,7 @@ class Journal(BaseJournalBackend):
         """The entries from a number on."""
         for entry in self._file.read_logs(log_number_from):
             entry.pop("crc", None)
-            pack_reports(entry.get("user_attr", {}), REPORT)
+            pack_reports(entry.get("user_attr", {}))
             yield entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

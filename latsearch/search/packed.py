@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from latsearch.search.mending import REPORT
+
 _LARGE = ("curve", "decision_times", "metrics", "ran")  # some 30 kB as Python's objects
 
 
@@ -48,13 +50,8 @@ class PackedReport(Mapping[str, Any]):
         return f"PackedReport({dict(self)})"
 
 
-def pack_reports(attributes: dict[str, Any], prefix: str) -> None:
-    """Pack the reports among a trial's attributes, in place.
-
-    Args:
-        attributes: of a trial, or of one entry of a journal.
-        prefix: that a report's key has.
-    """
+def pack_reports(attributes: dict[str, Any]) -> None:
+    """Pack the reports among the attributes of a trial, or of a journal's entry, in place."""
     for key, value in attributes.items():
-        if key.startswith(prefix) and not isinstance(value, PackedReport):
+        if key.startswith(REPORT) and not isinstance(value, PackedReport):
             attributes[key] = PackedReport(value)

@@ -330,6 +330,9 @@ class Study:
             entry[VALUES] = dict(values)
         key = f"{REPORT}{report.epoch:06d}"
         self._set(number, key, entry)
+        if self._url is None:  # the journal's own, which is packed already, not a second one
+            kept: PackedReport = self._study._storage.get_trial(self._ids[number]).user_attrs[key]
+            return kept
         return PackedReport(entry)
 
     def note_checkpoint(

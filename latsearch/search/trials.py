@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -77,6 +77,10 @@ class TrialRecord:
     def last(self) -> EpochReport | None:
         """The newest report."""
         return EpochReport.from_json(self.log[self.epoch]) if self.log else None
+
+    def packed(self) -> TrialRecord:
+        """A copy that has not unpacked its newest report, for whoever keeps thousands of them."""
+        return replace(self)
 
     @property
     def curve(self) -> DecisionCurve | None:

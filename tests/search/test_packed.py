@@ -54,12 +54,12 @@ def test_two_that_differ_are_not_equal() -> None:
 
 def test_only_reports_are_packed() -> None:
     attributes = {f"{REPORT}000001": {"epoch": 1}, "reason": "silent", "ran": {"host": "a"}}
-    pack_reports(attributes, REPORT)
+    pack_reports(attributes)
     assert isinstance(attributes[f"{REPORT}000001"], PackedReport)
     assert attributes["ran"] == {"host": "a"}
     assert type(attributes["ran"]) is dict
     before = attributes[f"{REPORT}000001"]
-    pack_reports(attributes, REPORT)
+    pack_reports(attributes)
     assert attributes[f"{REPORT}000001"] is before
 
 
