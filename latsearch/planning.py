@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import random
 import statistics
@@ -14,6 +15,7 @@ from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfi
 from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
 from latsearch.search.results import knee_row
+from latsearch.search.rungs import Rungs, most_epochs
 from latsearch.search.worker import device_for, limit_threads
 from latsearch.snn.custom import CustomNetwork
 from latsearch.training import Trainer
@@ -30,11 +32,12 @@ class Plan:
 
     Attributes:
         trials: trainings.
-        epochs: epochs of all of them together.
-        trial_seconds: estimated seconds of a training: least, median and most of those tried.
+        epochs: epochs of all of them together; where they are stopped early, the most.
+        trial_seconds: estimated seconds of a full training: least, median and most of those tried.
         workers: trainings at a time.
-        seconds: estimated wall time.
+        seconds: estimated wall time; where trainings are stopped early, the most.
         megabytes: estimated storage: weights that are kept, and reports.
+        stops: whether trainings are stopped early.
     """
 
     trials: int
@@ -43,26 +46,35 @@ class Plan:
     workers: int
     seconds: float
     megabytes: float
+    stops: bool
 
 
 def plan(config: StudyConfig, splits: Splits, workers: int | None) -> Plan:
     """Estimate a search from a few batches of a few random trials, each on one trial's share."""
     limit_threads(config.resources.cpus_per_trial)
     at_once = workers or max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
-    trained = [_measure(trial, config, splits) for trial in _draws(config, _DRAWS)]
-    seconds = sorted(each for each, _ in trained)
+    tried = _draws(config, _DRAWS)
+    trained = [_measure(trial, config, splits) for trial in tried]
+    seconds = [each for each, _ in trained]
     weights = statistics.mean(count for _, count in trained)
-    epochs = round(statistics.mean(t.train.epochs for t in _draws(config, 100)))
+    epochs = round(statistics.mean(_epochs(trial, config) for trial in _draws(config, 100)))
     trials = config.search.trials
-    stored = trials * epochs * _REPORT_BYTES + config.run.keep * weights * _BYTES_A_WEIGHT
+    shares = [_epochs(trial, config) / (trial.train.epochs * trials) for trial in tried]
+    stored = epochs * _REPORT_BYTES + config.run.keep * weights * _BYTES_A_WEIGHT
     return Plan(
         trials=trials,
-        epochs=epochs * trials,
-        trial_seconds=(seconds[0], statistics.median(seconds), seconds[-1]),
+        epochs=epochs,
+        trial_seconds=(min(seconds), statistics.median(seconds), max(seconds)),
         workers=at_once,
-        seconds=statistics.mean(seconds) * math.ceil(trials / at_once),
+        seconds=statistics.mean(map(operator.mul, seconds, shares)) * math.ceil(trials / at_once),
         megabytes=stored / 1e6,
+        stops=Rungs(config.search.stopping).stops,
     )
+
+
+def _epochs(trial: TrialConfig, config: StudyConfig) -> int:
+    """Most epochs of all the study's trials, were they all of this one's budget."""
+    return most_epochs(config.search.stopping, trial.train.epochs, config.search.trials)
 
 
 def smoke(config: StudyConfig, splits: Splits) -> Iterator[str]:

@@ -32,6 +32,7 @@ from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 from latsearch.tables import count, duration, front_scatter, front_table, values_words
 
+_TRAINED = (TrialState.COMPLETE, TrialState.PRUNED)  # what trials to come will most likely be
 _LIVE_ROWS = 8
 _LIVE_LINES = 6  # of the scatter: with bar and table it fits into 24
 
@@ -47,8 +48,8 @@ class _Progress:
         self.running: dict[int, TrialStarted] = {}
         ended = [record for record in search.records.values() if record.state.finished]
         self.finished = len(ended)
-        complete = [record.seconds for record in ended if record.state is TrialState.COMPLETE]
-        self._complete, self._seconds = len(complete), sum(complete)
+        trained = [record.seconds for record in ended if record.state in _TRAINED]
+        self._trained, self._seconds = len(trained), sum(trained)
         self.front: list[OperatingPoint] = study_front(study, ended)
         self.hypervolume = self._volume()
 
@@ -65,9 +66,9 @@ class _Progress:
     @property
     def seconds_left(self) -> float | None:
         """Estimate of the wall time left; None before there is anything to go by."""
-        if not self._complete:
+        if not self._trained:
             return None
-        mean = self._seconds / self._complete
+        mean = self._seconds / self._trained
         begun = sum(self.search.records[number].seconds for number in self.running)
         left = (self.trials - self.finished) * mean - begun
         return max(0.0, left / max(1, min(self.workers, self.trials - self.finished)))
@@ -84,8 +85,8 @@ class _Progress:
     def _take_ended(self, record: TrialRecord) -> None:
         """Take one trial: to look at all again would take seconds among thousands."""
         self.finished += 1
-        if record.state is TrialState.COMPLETE:
-            self._complete += 1
+        if record.state in _TRAINED:
+            self._trained += 1
             self._seconds += record.seconds
         objectives = tuple(self.study.config.objectives)
         points = operating_points([record], objectives, self.study.config.constraints)

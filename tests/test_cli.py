@@ -204,6 +204,11 @@ def test_plan_and_smoke_leave_nothing_behind(folder: Path, tmp_path: Path) -> No
     planned = latsearch("run", "tiny.yaml", "--plan", "--workers", 1, cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert "4, 1 at a time, 12 epochs in all" in planned.stdout
+    halving = "stopping: {reduction_factor: 2, min_epochs: 1}"
+    (tmp_path / "stopped.yaml").write_text(SPACE.replace("trials: 4", f"trials: 4, {halving}"))
+    stopped = latsearch("run", "stopped.yaml", "--plan", "--workers", 1, cwd=tmp_path)
+    assert "4, 1 at a time, at most 7 epochs in all" in stopped.stdout
+    assert "at most, since trials are stopped early, on this machine" in stopped.stdout
     smoked = latsearch("run", "tiny.yaml", "--smoke", cwd=tmp_path)
     assert smoked.stdout.endswith("it works\n")
     assert not (tmp_path / "runs").exists()

@@ -214,9 +214,12 @@ def _print_plan(plan: Plan) -> None:
     from latsearch.tables import duration
 
     least, median, most = (duration(seconds) for seconds in plan.trial_seconds)
-    click.echo(f"trials    {plan.trials}, {plan.workers} at a time, {plan.epochs:,} epochs in all")
+    epochs, time = f"{plan.epochs:,} epochs", f"about {duration(plan.seconds)}"
+    if plan.stops:
+        epochs, time = f"at most {epochs}", f"{time} at most, since trials are stopped early,"
+    click.echo(f"trials    {plan.trials}, {plan.workers} at a time, {epochs} in all")
     click.echo(f"a trial   {least} to {most}, mostly {median} (estimated from a few batches)")
-    click.echo(f"in all    about {duration(plan.seconds)} on this machine")
+    click.echo(f"in all    {time} on this machine")
     click.echo(f"storage   about {plan.megabytes:,.0f} MB")
 
 

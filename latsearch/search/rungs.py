@@ -176,6 +176,29 @@ def levels(stopping: StoppingConfig | None, epochs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def most_epochs(stopping: StoppingConfig | None, epochs: int, trials: int) -> int:
+    """Most epochs that trials of one budget train together under a rule.
+
+    Of halving's n trials at a rung at most ⌈n/η⌉ go on; the other rules set no limit.
+
+    Args:
+        stopping: the rule; None for no rule.
+        epochs: full budget R of each trial.
+        trials: how many start.
+
+    Example:
+        >>> most_epochs(StoppingConfig(min_epochs=4, reduction_factor=3), epochs=100, trials=9)
+        148
+    """
+    if stopping is None or stopping.rule != "halving":
+        return epochs * trials
+    total, begin = 0, 0
+    for end in (*levels(stopping, epochs), epochs):
+        total += trials * (end - begin)
+        trials, begin = math.ceil(trials / stopping.reduction_factor), end
+    return total
+
+
 class Rungs:
     """Decides who goes on; a fold over the reports at rungs in their order in the log.
 

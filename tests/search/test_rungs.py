@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from latsearch.config import StoppingConfig
 from latsearch.objectives import FloatArray
-from latsearch.search.rungs import WINDOW, Rungs, Standing, among_best, levels, ranked
+from latsearch.search.rungs import WINDOW, Rungs, Standing, among_best, levels, most_epochs, ranked
 
 HALVING = StoppingConfig()
 MEDIAN = StoppingConfig(rule="median")
@@ -253,6 +253,27 @@ def test_the_budget_is_kept_and_used_on_hard_sequences(
         assert sum(went_on[:n]) <= math.ceil(n / factor)
     if kind == "improving":  # whenever there is room the newcomer, the best of all, takes it
         assert sum(went_on) == math.ceil(count / factor)
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 5), st.integers(2, 4))
+def test_trials_that_each_beat_all_before_train_the_most_epochs(
+    trials: int, epochs: int, first: int, factor: int
+) -> None:
+    stopping = StoppingConfig(min_epochs=first, reduction_factor=factor)
+    fold, trained = Rungs(stopping), 0
+    for number in range(trials):
+        stops = (
+            level
+            for level in fold.levels(epochs)
+            if not fold.report(level, standing(number, np.array([-float(number)])))
+        )
+        trained += next(stops, epochs)
+    assert trained == most_epochs(stopping, epochs, trials)
+
+
+@pytest.mark.parametrize("stopping", [None, StoppingConfig(rule="none"), MEDIAN])
+def test_rules_without_a_budget_may_train_every_epoch(stopping: StoppingConfig | None) -> None:
+    assert most_epochs(stopping, 20, 7) == 140
 
 
 @given(rungs(most=12), st.sampled_from([HALVING, MEDIAN]), st.data())
