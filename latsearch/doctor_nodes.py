@@ -15,7 +15,7 @@ from latsearch.config import is_postgres
 from latsearch.doctor import Finding
 from latsearch.errors import LatsearchError
 from latsearch.runs import Runs, is_uri, shown
-from latsearch.search.address import check_address, token_source, use_token
+from latsearch.search.address import token_source, use_address
 from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints
 from latsearch.search.objects import first_line
 
@@ -33,8 +33,7 @@ def examine_nodes(address: str, runs: Runs) -> list[Finding]:
     Raises:
         UserError: the address is none, nobody answers there, or we are not let in.
     """
-    check_address(address)
-    use_token()
+    use_address(address)
     from latsearch.search.nodes import RayNodes
 
     with RayNodes(0, address) as ray:

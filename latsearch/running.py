@@ -29,7 +29,7 @@ from latsearch.runs import (
     shown,
     study_folder,
 )
-from latsearch.search.address import check_address, use_token
+from latsearch.search.address import use_address
 from latsearch.search.cost import TrainingCost
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
@@ -166,8 +166,7 @@ def _run(
     if config.storage is not None:
         remember(config.storage)
     if options.address is not None:
-        check_address(options.address)
-        use_token()
+        use_address(options.address)
     splits = prepared(config, options)
     folder, home = study_folder(options.runs, config.study), home_of(options.runs, config.study)
     if home is not None and config.storage is None:

@@ -15,7 +15,7 @@ from latsearch.pipelines.context import Context, PipelineOptions, Viewer
 from latsearch.pipelines.stages import Runner, Standing
 from latsearch.running import RunOptions
 from latsearch.runs import folder_lock, put_aside, study_folder
-from latsearch.search.address import check_address, use_token
+from latsearch.search.address import use_address
 from latsearch.search.database import remember
 from latsearch.search.driver import Event, Observer, Search
 from latsearch.search.interrupts import interrupts
@@ -93,8 +93,7 @@ def run_pipeline(
     if context.study_config.storage is not None:
         remember(context.study_config.storage)
     if options.address is not None:
-        check_address(options.address)
-        use_token()
+        use_address(options.address)
     folder = context.study_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,18 @@ from pathlib import Path
 from latsearch.errors import UserError
 
 _MODE = "RAY_AUTH_MODE"
-_HOST_AND_PORT = r"([^\s:/]+|\[[0-9A-Fa-f:]+\]):\d{1,5}"
+_HOST_AND_PORT = r"(?:[^\s:/]+|\[[0-9A-Fa-f:]+\]):\d{1,5}"
 _PATIENCE = 5.0  # seconds for a connection
+
+
+def use_address(address: str) -> None:
+    """Take the address of a cluster as given by a user: checked, and Ray's token goes with it.
+
+    Raises:
+        UserError: it is neither ``auto`` nor ``HOST:PORT``.
+    """
+    check_address(address)
+    use_token()
 
 
 def check_address(address: str) -> str:
@@ -26,9 +36,7 @@ def check_address(address: str) -> str:
             "`latsearch submit FILE` runs it inside a Kubernetes cluster, and on a machine of the "
             "cluster itself write --address auto"
         )
-    if address != "auto" and not re.fullmatch(
-        r"[^\s:/]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}", address
-    ):
+    if address != "auto" and not re.fullmatch(_HOST_AND_PORT, address):
         raise UserError(
             f"--address {address}: write auto on a machine of the cluster, or HOST:PORT of its "
             "head, e.g. 10.0.0.1:6379"

@@ -33,6 +33,7 @@ from latsearch.search.sampler import Sampler
 from latsearch.search.storage import Study
 from latsearch.search.trials import TrialRecord, TrialState
 
+_FEW_SAMPLES = 16  # in a part of a batch: what batch normalisation estimates from fewer is noise
 _TRIM_EVERY = 20  # ended trials between two looks at whose weights may go
 
 
@@ -339,7 +340,7 @@ class Search:
             self._study.count_attempt(number, attempts, parts)
         self._records[number] = replace(record, attempts=attempts, parts=parts)
         if memory:
-            reason += f" (next time with batches in {parts} parts)"
+            reason += f" (next time with batches in {parts} parts{self._few(record, parts)})"
         self._again(number, reason)
 
     def lose_checkpoint(self, number: int, reason: str) -> None:
@@ -474,6 +475,16 @@ class Search:
         """In how many parts a batch is computed next where memory ran out."""
         trial = self._study.config.space.trial(record.values)
         return min(2 * record.parts, max(1, trial.train.batch_size // 2))
+
+    def _few(self, record: TrialRecord, parts: int) -> str:
+        """What to know of parts so small that normalisation suffers; nothing for larger ones."""
+        samples = self._study.config.space.trial(record.values).train.batch_size // parts
+        if samples >= _FEW_SAMPLES:
+            return ""
+        return (
+            f" of {samples} samples, from which batch normalisation may learn worse: more memory "
+            "for a trial, or a smaller network, helps"
+        )
 
     def _finish(self, number: int, state: TrialState) -> None:
         self._outlook.succeeded()

@@ -5,8 +5,8 @@ With ``M[t] = max_k V[t, k]`` a sample decides at ``t* = min{t : M[t] > decision
 at T by ``argmax_k V[T, k]``. The threshold inf is the plain readout at T, where nobody is silent.
 
 Other rules decide at the first t whose evidence exceeds the threshold: the lead of the largest
-potential over the second (``margin``), one minus
-the normalised entropy of the softmax (``entropy``), or its largest value (``max_softmax``).
+potential over the second (``margin``), one minus the normalised entropy of the softmax
+(``entropy``), or its largest value (``max_softmax``).
 Works on NumPy and torch arrays; computed by NumPy in float64, which holds every potential exactly.
 """
 

@@ -119,6 +119,23 @@ def test_lack_of_memory_splits_batches_until_the_attempts_are_over(tmp_path: Pat
     assert Study.open(tmp_path).trials()[0].parts == 4
 
 
+@pytest.mark.parametrize(("batch_size", "few"), [(32, False), (31, True)])
+def test_parts_too_small_for_batch_normalisation_are_said(
+    batch_size: int, few: bool, tmp_path: Path
+) -> None:
+    text = studies.CONFIG.replace("epochs: 3", f"epochs: 3\n  batch_size: {batch_size}")
+    search = studies.new_search(studies.new_study(tmp_path, studies.config(text)))
+    told: list[Event] = []
+    search.observe(told.append)
+    search.ask()
+    search.crash(0, "MemoryError", memory=True)
+    ended = told[-1]
+    assert isinstance(ended, TrialEnded)
+    assert ended.reason is not None
+    assert ended.reason.startswith("MemoryError (next time with batches in 2 parts")
+    assert ("of 15 samples, from which batch normalisation may learn worse" in ended.reason) == few
+
+
 def test_a_batch_that_cannot_be_split_is_not_tried_again(tmp_path: Path) -> None:
     text = studies.CONFIG.replace("epochs: 3", "epochs: 3\n  batch_size: 3")
     search = studies.new_search(studies.new_study(tmp_path, studies.config(text, trials=1)))
