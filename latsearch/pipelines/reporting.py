@@ -61,7 +61,7 @@ def sections(context: Context, table: Mapping[str, Any], picture: bytes) -> Iter
         *_points_table(table, [row for row in table["rows"] if row["variant"] is None]),
         picture=(_PICTURE, picture),
     )
-    yield _shift(table)
+    yield _shift(context, table)
     if any(row["variant"] for row in table["rows"]):
         yield _ablations(table)
     if context.config.robustness is not None:
@@ -154,7 +154,7 @@ def _points_table(
     return heads, lines
 
 
-def _shift(table: Mapping[str, Any]) -> Section:
+def _shift(context: Context, table: Mapping[str, Any]) -> Section:
     lines = []
     for row in table["rows"]:
         shift = row["shift"]
@@ -184,8 +184,22 @@ def _shift(table: Mapping[str, Any]) -> Section:
         "What a figure of the search is worth: its front is the best of many trials, so that its "
         f"accuracies on {table['validation_samples']:,} validation samples are too good by luck; "
         "training anew shows by how much, the test split shows the rest.",
+        *_longer(context),
     )
     return Section("From validation to test", text, heads, lines)
+
+
+def _longer(context: Context) -> Iterator[str]:
+    """Why a network that is trained anew may also be better than in the search."""
+    study, epochs = context.study_config, context.config.refit.epochs
+    stopping = study.search.stopping
+    reasons = []
+    if stopping is not None and stopping.rule != "none":
+        reasons.append("the search stopped trials early")
+    if epochs is not None:
+        reasons.append(f"these trainings have {epochs} epochs, whatever the search gave them")
+    if reasons:
+        yield f"The other way works that {', and '.join(reasons)}."
 
 
 def _ablations(table: Mapping[str, Any]) -> Section:

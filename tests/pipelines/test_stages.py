@@ -311,7 +311,9 @@ def test_the_delivered_networks_are_exported_with_their_cards(tmp_path: Path) ->
         )
         assert card["results"]["accuracy"]["mean"] == pytest.approx(row["test"]["mean"]["accuracy"])
         assert card["seeds"][0]["seed"] == point["seed"]
-    assert "| knee" in (folder / "report" / "report.md").read_text()
+    report = (folder / "report" / "report.md").read_text()
+    assert "| knee" in report
+    assert "these trainings have 4 epochs, whatever the search gave them" in report
     before = outputs(tmp_path)
     shutil.rmtree(folder / "export" / exports[-1]["folder"])
     run(tmp_path, *changes)
