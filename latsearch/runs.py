@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from latsearch.config import is_postgres
 from latsearch.errors import StudyError, UserError
+from latsearch.search.header import HEADER, read_header, write_header
 from latsearch.search.lock import DriverLock
 from latsearch.search.objects import (
     below,
@@ -27,7 +28,7 @@ from latsearch.search.objects import (
     remove_empty,
     remove_object,
 )
-from latsearch.search.storage import HEADER, Study, read_header, write_header
+from latsearch.search.storage import Study
 
 if TYPE_CHECKING:
     from latsearch.search.advisory import DatabaseLock

@@ -23,14 +23,15 @@ from latsearch import __version__
 from latsearch.config import StudyConfig, Value, is_postgres, without_password
 from latsearch.errors import StudyError
 from latsearch.objectives import OBJECTIVES, EpochReport
-from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints, outlast
+from latsearch.search.checkpoints import Checkpoints, FolderCheckpoints, ObjectCheckpoints
 from latsearch.search.database import PatientStorage, open_storage
 from latsearch.search.distributions import distribution
-from latsearch.search.formats import FORMAT, WRITER, check_format, read_config
+from latsearch.search.formats import FORMAT, WRITER, read_config
+from latsearch.search.header import HEADER, read_header, write_header
 from latsearch.search.journal import Journal
 from latsearch.search.lock import driver_of
 from latsearch.search.mending import NUMBER, REPORT, VALUES, mend
-from latsearch.search.objects import below, write_text
+from latsearch.search.objects import below
 from latsearch.search.packed import PackedReport
 from latsearch.search.results import knee_row
 from latsearch.search.trials import TrialRecord, TrialState
@@ -39,7 +40,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs every study and 
 
 _LOGGER = logging.getLogger("latsearch")
 
-HEADER = "study.json"
 _JOURNAL = "study.journal"
 _SESSION = "session:"
 
@@ -453,38 +453,6 @@ class Study:
             for name in self.checkpoints.names(trial.number):
                 if name not in known:
                     self.checkpoints.remove(name)
-
-
-def read_header(folder: Path) -> dict[str, Any]:
-    """What a study's folder says of it.
-
-    Raises:
-        StudyError: there is no study, or it is of a newer format.
-    """
-    try:
-        header = json.loads((folder / HEADER).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise StudyError(f"{folder}: no study here; `latsearch list` shows them") from None
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{folder / HEADER}: cannot be read: {error}") from None
-    if not isinstance(header, dict):
-        raise StudyError(f"{folder / HEADER}: cannot be read: it is no header of a study")
-    check_format(header.get("version"), folder)
-    return header
-
-
-def write_header(folder: Path, header: Mapping[str, Any]) -> None:
-    """Write what a folder, and its home in object storage, say of a study; it exists from then on.
-
-    Raises:
-        StorageError: object storage does not take it.
-    """
-    text = json.dumps(header, indent=1) + "\n"
-    if "home" in header:
-        outlast(lambda: write_text(header["home"], HEADER, text), header["home"], patience=30)
-    aside = folder / f"{HEADER}.tmp"
-    aside.write_text(text)
-    aside.replace(folder / HEADER)
 
 
 def _checkpoints(folder: Path, header: Mapping[str, Any]) -> Checkpoints:
