@@ -86,9 +86,10 @@ def study(training_images: int = TRAINING, validation: int = VALIDATION) -> Stud
     return config.model_copy(update={"data": config.data.model_copy(update=fewer)})
 
 
-def train(training: Training, config: StudyConfig, splits: Splits) -> dict[str, Any]:
+def train(training: Training, splits: Splits) -> dict[str, Any]:
     """Train, and keep what each epoch's curve counts for."""
     torch.set_num_threads(1)
+    config = study()  # of its space alone: a configuration with choices cannot be pickled
     sampler = OptunaSampler(config.space, len(config.objectives), "qmc", config.search.seed)
     trial = config.space.trial(sampler.propose((), training.number))
     trainer = Trainer(
@@ -125,11 +126,11 @@ def carry_out(
         for fraction in sorted({training.fraction for training in left})
     }
     if workers == 1:
-        yield from (train(one, config, parts[one.fraction]) for one in left)
+        yield from (train(one, parts[one.fraction]) for one in left)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(train, one, config, parts[one.fraction]) for one in left]
+        jobs = [pool.submit(train, one, parts[one.fraction]) for one in left]
         for job in as_completed(jobs):
             yield job.result()
 

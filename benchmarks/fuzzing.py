@@ -124,7 +124,7 @@ def watched(name: str, first: int, count: int, findings: Path) -> Mapping[str, o
         try:
             while process.poll() is None:
                 time.sleep(0.2)
-                if shared.inputs != seen or stopped(process.pid):
+                if shared.inputs != seen or held_up(process.pid):
                     seen, since = shared.inputs, time.monotonic()
                 elif time.monotonic() - since > SILENCE:
                     process.kill()
@@ -145,9 +145,12 @@ def watched(name: str, first: int, count: int, findings: Path) -> Mapping[str, o
         return row
 
 
-def stopped(pid: int) -> bool:
-    """Whether a process is stopped, as one that measures may do with others."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+def held_up(pid: int) -> bool:
+    """Whether a process does not hang, but is stopped, or waits for a processor.
+
+    On a busy machine one that may run gets nowhere; where it does run, `CPU_SECONDS` end it.
+    """
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtR"
 
 
 class State:
