@@ -89,7 +89,7 @@ def run(context: Context, workspace: Workspace) -> list[str]:
         for _ in _samples(splits, config, context.study_config.data, context.options.progress)[1]:
             pass
     items = [_item(context, name, wanted[name][2]) for name in missing]
-    for index, found in context.map(measured, items, splits, "corruptions"):
+    for index, found in context.map(measured, items, splits, "networks corrupted"):
         key, about, _ = wanted[missing[index]]
         workspace.keep(_file(missing[index]), key, {**about, **found})
     workspace.write("table.json", _table(workspace, list(wanted), config))

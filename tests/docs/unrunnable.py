@@ -23,6 +23,7 @@ REASONS = [
     (r"docs/events\.md", r"latsearch run benchmarks/fashion_events", "17 minutes"),
     (r"docs/images\.md", r"latsearch evaluate runs/my-study:22", "tests/test_robustness.py"),
     (r"docs/pipelines\.md", r"latsearch pipeline ", "minutes; tests/pipelines runs it"),
+    (r"docs/results\.md", r"latsearch pipeline fashion_mnist", "an hour and a half"),
     (r"docs/export\.md", r"latsearch export ", "tests/export runs it and compares"),
     (r"docs/deployment\.md", r".*", "tests/test_deployment_docs.py types them"),
 ]
