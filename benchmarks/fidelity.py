@@ -105,7 +105,7 @@ def train(training: Training, splits: Splits) -> dict[str, Any]:
         standing = Standing.of(
             training.number, losses, violations(report.curve, config.constraints)
         )
-        rows.append({"losses": standing.losses.tolist(), "violation": standing.violation})
+        rows.append({"losses": standing.losses.round(5).tolist(), "violation": standing.violation})
         seconds.append(round(report.seconds, 3))
     return {
         "number": training.number,
@@ -214,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--configurations", type=int, default=32)
+    parser.add_argument("--configurations", type=int, default=20)
     parser.add_argument("--groups", type=int, default=300, help="of twelve, for the score")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, help="lines of JSON to which trainings are added")
@@ -235,7 +235,7 @@ def main() -> None:
         rows.append(row)
         if arguments.results is not None:
             with arguments.results.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row, separators=(",", ":")) + "\n")
         print(f"{done} of {len(left)} trainings", flush=True)
     wanted_rows = [row for row in rows if row["number"] < count]
     table, chance = scores(curves(wanted_rows, len(config.objectives)), arguments.groups)
