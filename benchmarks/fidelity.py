@@ -24,8 +24,9 @@ import functools
 import itertools
 import json
 import multiprocessing
+import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,13 @@ def carry_out(
     if workers == 1:
         yield from (train(one, parts[one.fraction]) for one in left)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(train, one, parts[one.fraction]) for one in left]
-        for job in as_completed(jobs):
-            yield job.result()
+    jobs = [(one, parts[one.fraction]) for one in left]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_train, jobs)
+
+
+def _train(job: tuple[Training, Splits]) -> dict[str, Any]:
+    return train(*job)
 
 
 def curves(rows: Sequence[Mapping[str, Any]], objectives: int) -> Curves:
@@ -222,6 +225,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write a picture to this file")
     parser.add_argument("--quick", action="store_true", help="2 configurations, 400 images")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its workers end with it
     config, count = study(), arguments.configurations
     if arguments.quick:
         config, count = study(400, 200), 2
