@@ -38,7 +38,8 @@ BATCH = {"template": 5_000, "checkpoint config": 10_000, "checkpoint weights": 1
 USUAL_BATCH = 25_000  # the imports of a batch take as long as some thousand of its inputs
 CPU_SECONDS = 5  # of one input
 MEMORY = 2 * 2**30  # beyond what the imports took
-SILENCE = 300  # seconds of wall time without an input, after which a batch hangs
+SILENCE = 300  # seconds without an input, after which a batch hangs
+LOOK = 0.2  # seconds between two looks at a batch
 _MOST_OF_A_KIND = 3  # findings of one kind that are kept
 
 
@@ -120,13 +121,17 @@ def watched(name: str, first: int, count: int, findings: Path) -> Mapping[str, o
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stderr=errors, start_new_session=True
         )
-        shared, seen, since = State(Path(state.name)), -1, time.monotonic()
+        shared, seen, silent, spent = State(Path(state.name)), -1, 0.0, 0.0
         try:
             while process.poll() is None:
-                time.sleep(0.2)
-                if shared.inputs != seen or held_up(process.pid):
-                    seen, since = shared.inputs, time.monotonic()
-                elif time.monotonic() - since > SILENCE:
+                time.sleep(LOOK)
+                before = spent
+                condition, spent = standing(process.pid)
+                if shared.inputs != seen or condition in "Tt":
+                    seen, silent = shared.inputs, 0.0
+                # one that may run gets nowhere on a busy machine: of it, what it ran counts
+                silent += spent - before if condition == "R" else LOOK
+                if silent > SILENCE:
                     process.kill()
         except KeyboardInterrupt:  # what was tried counts, and the next campaign goes on from there
             process.terminate()
@@ -145,12 +150,10 @@ def watched(name: str, first: int, count: int, findings: Path) -> Mapping[str, o
         return row
 
 
-def held_up(pid: int) -> bool:
-    """Whether a process does not hang, but is stopped, or waits for a processor.
-
-    On a busy machine one that may run gets nowhere; where it does run, `CPU_SECONDS` end it.
-    """
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtR"
+def standing(pid: int) -> tuple[str, float]:
+    """A process's state (R: runs or may run, T: stopped, …) and its seconds of a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class State:
