@@ -46,7 +46,7 @@ from latsearch.training import Trainer
 SPACE = Path(__file__).parent.parent / "search_spaces" / "fashion_mnist.yaml"
 TRAINING, VALIDATION = 20_000, 5_000
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
-GROUP, KEPT = 12, 6  # configurations that are compared at a time, and those that go on
+GROUP = 12  # configurations that are compared at a time; half of them go on
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -473,12 +473,14 @@ class Search:
 
     def _parts(self, record: TrialRecord) -> int:
         """In how many parts a batch is computed next where memory ran out."""
-        trial = self._study.config.space.trial(record.values)
-        return min(2 * record.parts, max(1, trial.train.batch_size // 2))
+        return min(2 * record.parts, max(1, self._batch_size(record) // 2))
+
+    def _batch_size(self, record: TrialRecord) -> int:
+        return self._study.config.space.trial(record.values).train.batch_size
 
     def _few(self, record: TrialRecord, parts: int) -> str:
         """What to know of parts so small that normalisation suffers; nothing for larger ones."""
-        samples = self._study.config.space.trial(record.values).train.batch_size // parts
+        samples = self._batch_size(record) // parts
         if samples >= _FEW_SAMPLES:
             return ""
         return (
