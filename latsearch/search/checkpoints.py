@@ -81,6 +81,10 @@ class Checkpoints(ABC):
         """Remove a checkpoint; one that is not there, or not to be reached now, is left."""
 
     @abstractmethod
+    def remove_unfinished(self, number: int) -> None:
+        """Remove what workers that died while they wrote left of a trial's checkpoints."""
+
+    @abstractmethod
     def drop_state(self, name: str) -> None:
         """Remove the state of the training from a checkpoint, and leave the weights."""
 
@@ -138,11 +142,17 @@ class FolderCheckpoints(Checkpoints):
     def names(self, number: int) -> Sequence[str]:
         """Names of the folders below the trial's."""
         below = sorted((self._folder / trial_folder(number)).glob("*"))
-        return [str(folder.relative_to(self._folder)) for folder in below]
+        names = [str(folder.relative_to(self._folder)) for folder in below]
+        return [name for name in names if _NAME.fullmatch(name)]
 
     def remove(self, name: str) -> None:
         """Remove the folder."""
         shutil.rmtree(self._place(name), ignore_errors=True)
+
+    def remove_unfinished(self, number: int) -> None:
+        """Remove the folders that were not moved to their place."""
+        for folder in (self._folder / trial_folder(number)).glob(".*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def drop_state(self, name: str) -> None:
         """Remove the file."""
@@ -230,6 +240,9 @@ class ObjectCheckpoints(Checkpoints):
             for path in objects_below(place, f"{root}/{checked(name)}"):
                 place.delete_file(path)
         shutil.rmtree(self._cache / name, ignore_errors=True)
+
+    def remove_unfinished(self, number: int) -> None:
+        """Nothing: whatever is there has a name of its own, by which it is removed."""
 
     def drop_state(self, name: str) -> None:
         """Remove the object."""

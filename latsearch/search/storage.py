@@ -438,6 +438,7 @@ class Study:
     def trim_checkpoints(self, record: TrialRecord, keep_weights: bool) -> None:
         """Drop what an ended trial needs no more: older checkpoints, optimiser state, weights."""
         newest = record.checkpoint
+        self.checkpoints.remove_unfinished(record.number)
         for name in self.checkpoints.names(record.number):
             if name != newest or not keep_weights:
                 self.checkpoints.remove(name)
@@ -450,6 +451,7 @@ class Study:
             if trial.state.finished:
                 continue
             known = {entry["checkpoint"] for entry in trial.log.values()}
+            self.checkpoints.remove_unfinished(trial.number)
             for name in self.checkpoints.names(trial.number):
                 if name not in known:
                     self.checkpoints.remove(name)

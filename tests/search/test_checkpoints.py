@@ -216,3 +216,15 @@ def test_uris() -> None:
     assert "s3cret" not in str(caught.value)
     with pytest.raises(UserError, match=r"^nonsense://bucket"):
         file_system("nonsense://bucket/runs")
+
+
+def test_what_a_killed_worker_left_is_removed_and_no_checkpoint(tmp_path: Path) -> None:
+    checkpoints = FolderCheckpoints(tmp_path)
+    name = save(checkpoints, 5, 4)
+    left = tmp_path / "trials/00005/.00006-35d4d9420ab24831a60475eb127a0ce4"
+    written("half")(left)  # type: ignore[operator]
+    assert list(checkpoints.names(5)) == [name]
+    checkpoints.remove_unfinished(5)
+    assert not left.exists()
+    assert list(checkpoints.names(5)) == [name]
+    checkpoints.remove_unfinished(6)  # of which nothing was written

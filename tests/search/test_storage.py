@@ -151,6 +151,8 @@ def test_checkpoints_without_a_report_are_removed_when_driving_again(study: Stud
         folder = study.folder / trial_folder(number) / f"{epoch:05d}"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").touch()
+    aside = study.folder / trial_folder(number) / ".00006-35d4d9420ab24831a60475eb127a0ce4"
+    aside.mkdir()  # its worker was killed as it wrote
     study.append_report(number, studies.report(VALUES, 2, f"{trial_folder(number)}/00002"), token)
     reopened(study).start_session()
     assert [p.name for p in (study.folder / trial_folder(number)).iterdir()] == ["00002"]
@@ -165,6 +167,9 @@ def test_an_ended_trial_keeps_at_most_its_newest_weights(study: Study, keep_weig
         (study.folder / checkpoint).mkdir(parents=True)
         for name in ("model.safetensors", "state.pt", "config.json"):
             (study.folder / checkpoint / name).touch()
+        aside = study.folder / trial_folder(number) / f".{epoch:05d}-35d4d9420ab24831a60475eb127a0"
+        aside.mkdir()
+        (aside / "model.safetensors").touch()
         study.append_report(number, studies.report(VALUES, epoch, checkpoint), token)
     (record,) = study.trials()
     study.trim_checkpoints(record, keep_weights)
