@@ -65,6 +65,8 @@ def read_yaml(text: str, file: str) -> tuple[Any, Lines, list[Fault]]:
         message = f"is not a text file: {error.reason}"
     except RecursionError:
         message = "is nested too deeply for a search space"
+    except ValueError as error:  # a number of more digits than Python converts, in a directive
+        message = f"is not valid YAML: {error}"
     except OverflowError:
         message = f"has more than {_MOST_NODES} values once its aliases are expanded"
     return None, {}, [Fault(file, "", message)]

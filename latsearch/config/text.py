@@ -34,6 +34,11 @@ def key_text(key: str) -> str:
     return key if key.isprintable() and 0 < len(key) <= _LONGEST else shown(key)
 
 
+def on_a_line(text: str) -> str:
+    """A text of the user's as it is; in quotes and escaped where a terminal must not get it."""
+    return text if text.isprintable() else json.dumps(text)
+
+
 def either(values: Iterable[Any]) -> str:
     """Values joined with ``or``."""
     return " or ".join(
