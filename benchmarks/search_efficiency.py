@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from latbench.contest import Limits, PeerRun, run_ours
-from latbench.ours import VARIANTS, variant
+from latbench.ours import SCREENED, VARIANTS, variant
 from latbench.peers import PEERS, Encoding, make_peer
 from latbench.scoring import Judge, Score
 from latbench.summary import figures, plot, print_table
@@ -43,6 +43,7 @@ CURVES, DOCUMENTED = "same curves", "as documented"
 # the share by then counts as censored
 MOST_TRAININGS = {"optuna-gp": 120}
 OTHERS = 600
+OURS = {**VARIANTS, **SCREENED}
 LIVE_METHODS, LIVE_SEEDS = ("ours", "optuna-gp", "random"), 5
 
 
@@ -60,7 +61,8 @@ class Run:
 @lru_cache(maxsize=2)
 def judges(grid: str) -> list[Judge]:
     """A judge for each seed that a search may see; both score by the other one."""
-    table = Table(FOLDER / f"{grid}.parquet")
+    screenings = FOLDER / f"{grid}_screening.parquet"
+    table = Table(FOLDER / f"{grid}.parquet", screenings if screenings.exists() else None)
     return [Judge(table, seen, table.about["reference"]) for seen in range(2)]
 
 
@@ -71,7 +73,7 @@ def carry_out(run: Run, goal: float) -> dict[str, Any]:
     start = time.perf_counter()
     most = MOST_TRAININGS.get(run.method, OTHERS)
     limits = Limits(goal, judge.cost, most)
-    if run.method in VARIANTS:
+    if run.method in OURS:
         score = _ours(judge, run, limits)
     else:
         curves = run.setting == CURVES
@@ -101,8 +103,8 @@ def _ours(judge: Judge, run: Run, limits: Limits) -> Score:
 def planned(arguments: argparse.Namespace) -> Iterator[Run]:
     """All runs, the cheapest questions first."""
     for workers, method in itertools.product(arguments.workers, arguments.methods):
-        settings = [CURVES] if method in VARIANTS else arguments.settings
-        if method in VARIANTS and method != "ours" and workers > 1:
+        settings = [CURVES] if method in OURS else arguments.settings
+        if method in OURS and method != "ours" and workers > 1:
             continue
         for setting, seed in itertools.product(settings, range(arguments.seeds)):
             yield Run(arguments.grid, setting, method, workers, seed)
@@ -187,8 +189,10 @@ def main() -> None:
     if arguments.live:
         confirm_live(arguments)
         return
-    if unknown := set(arguments.methods) - {*VARIANTS, *PEERS}:
-        parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*VARIANTS, *PEERS])}")
+    if unknown := set(arguments.methods) - {*OURS, *PEERS}:
+        parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*OURS, *PEERS])}")
+    if {*SCREENED} & {*arguments.methods} and arguments.grid != "fashion_mnist":
+        parser.error("screenings were recorded of --grid fashion_mnist alone")
     if unknown := set(arguments.settings) - {CURVES, DOCUMENTED}:
         parser.error(f"unknown {', '.join(unknown)}; known: {CURVES}, {DOCUMENTED}")
     if arguments.quick:

@@ -15,7 +15,7 @@ from latsearch.config import PROFILES, Parameter, Space, StudyConfig, TrialConfi
 from latsearch.data import Splits
 from latsearch.data.corruptions import corrupted_sample
 from latsearch.search.results import knee_row
-from latsearch.search.rungs import Rungs, most_epochs
+from latsearch.search.rungs import most_epochs
 from latsearch.search.worker import device_for, limit_threads
 from latsearch.snn.custom import CustomNetwork
 from latsearch.training import Trainer
@@ -68,13 +68,14 @@ def plan(config: StudyConfig, splits: Splits, workers: int | None) -> Plan:
         workers=at_once,
         seconds=statistics.mean(map(operator.mul, seconds, shares)) * math.ceil(trials / at_once),
         megabytes=stored / 1e6,
-        stops=Rungs(config.search.stopping).stops,
+        stops=config.search.stops_early,
     )
 
 
-def _epochs(trial: TrialConfig, config: StudyConfig) -> int:
+def _epochs(trial: TrialConfig, config: StudyConfig) -> float:
     """Most epochs of all the study's trials, were they all of this one's budget."""
-    return most_epochs(config.search.stopping, trial.train.epochs, config.search.trials)
+    search = config.search
+    return most_epochs(search.stopping, trial.train.epochs, search.trials, search.screening)
 
 
 def smoke(config: StudyConfig, splits: Splits) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latsearch.errors import LatsearchError, UserError
 from latsearch.runs import DEFAULT_RUNS, Runs, find_study
 from latsearch.search.storage import Study
-from latsearch.search.trials import TrialRecord
+from latsearch.search.trials import SCREENED, TrialRecord
 
 if TYPE_CHECKING:
     from latsearch.data import Progress
@@ -143,6 +143,7 @@ def _trainer(
         profile=PROFILES[config.energy.profile],
         device=device_for(config.resources.gpus_per_trial),
         robust=robust,
+        screening=config.search.screening if SCREENED in record.log else None,
     )
 
 

@@ -206,9 +206,10 @@ def prepared(config: StudyConfig, options: RunOptions) -> Splits:
     """The study's data, ready to be trained on, without the test split.
 
     Raises:
-        DataError: the data set is missing or damaged.
+        DataError: the data set is missing or damaged, or too small for the screening.
     """
     from latsearch.data import load as load_data
+    from latsearch.data import part
 
     splits = load_data(
         config.data,
@@ -216,6 +217,8 @@ def prepared(config: StudyConfig, options: RunOptions) -> Splits:
         allow_code=options.allow_code,
         progress=options.progress,
     ).without_test()
+    if config.search.screening is not None:
+        part(splits, config.search.screening.data)
     if splits.binned is not None:
         splits.binned.prepare(config.space.integers("network.timesteps"), options.progress)
     if config.robust is not None:

@@ -29,7 +29,7 @@ from latsearch.search.results import (
     operating_points,
 )
 from latsearch.search.storage import Study
-from latsearch.search.trials import TrialRecord, TrialState
+from latsearch.search.trials import SCREENED, TrialRecord, TrialState
 from latsearch.tables import count, duration, front_scatter, front_table, values_words
 
 _TRAINED = (TrialState.COMPLETE, TrialState.PRUNED)  # what trials to come will most likely be
@@ -171,7 +171,9 @@ class LiveView:
         for number, event in sorted(self._progress.running.items()):
             record = self._progress.search.records[number]
             epochs = event.assignment.trial.train.epochs
-            lines.append(f"\n  trial {number:<4} epoch {record.epoch:>3}/{epochs}  ")
+            screened = event.assignment.screening is not None and not record.log
+            place = "screening" if screened else f"epoch {record.epoch:>3}/{epochs}"
+            lines.append(f"\n  trial {number:<4} {place}  ")
             lines.append(_curve_words(record, self._progress.study.config), style="cyan")
             lines.append(f"  {values_words(event.values)}", style="dim")
         return lines
@@ -214,8 +216,9 @@ class PlainView:
         else:
             record = progress.search.records[event.number]
             left, rows = progress.seconds_left, count(len(progress.front), "row")
+            after = " after its screening" if set(record.log) == {SCREENED} else ""
             self._line(
-                f"trial {event.number} {event.state} in {duration(record.seconds)}: "
+                f"trial {event.number} {event.state}{after} in {duration(record.seconds)}: "
                 f"{_curve_words(record, progress.study.config)} | "
                 f"{progress.finished}/{progress.trials}, front {rows}, "
                 f"hypervolume {progress.hypervolume:.4g}"

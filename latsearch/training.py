@@ -13,8 +13,10 @@ from torch import Tensor
 
 from latsearch.config.energy import EnergyProfile
 from latsearch.config.events import EVENT_ENCODER
+from latsearch.config.study import ScreeningConfig
 from latsearch.config.trial import TrialConfig
 from latsearch.data.splits import Samples, Splits
+from latsearch.data.splitting import part
 from latsearch.errors import LatsearchError
 from latsearch.evaluation import Measurement, measure
 from latsearch.objectives import DecisionCurve, EpochReport
@@ -33,7 +35,7 @@ from latsearch.snn.diagnostics import GradientNorms
 from latsearch.snn.frames import augment_frames
 from latsearch.snn.images import Normalization, as_tensor, augment
 from latsearch.snn.losses import LossRule, decision_loss
-from latsearch.snn.networks import own
+from latsearch.snn.networks import Network, own
 from latsearch.snn.optimization import (
     SpikeRate,
     autocast_type,
@@ -68,6 +70,8 @@ class Trainer:
         parts: in how many parts a batch is computed, one after the other, where memory is short.
             Its gradient is that of the whole batch, but for normalisations, whose statistics are
             those of each part.
+        screening: a short training on a part of the data that comes first, by a network of its
+            own, and is reported as epoch 0; None: there is none, or it was.
 
     Attributes:
         epoch: epochs trained so far.
@@ -85,9 +89,12 @@ class Trainer:
         device: str | torch.device = "cpu",
         robust: Samples | None = None,
         parts: int = 1,
+        screening: ScreeningConfig | None = None,
     ):
         self.epoch = 0
         self.parts = parts
+        self._screening = screening
+        self._screened: Trainer | None = None  # of the newest report, where that is the screening's
         self._robust = robust
         self.trial = trial
         self.device = torch.device(device)
@@ -116,6 +123,11 @@ class Trainer:
         self._loss = LossRule.of(trial.train, trial.network)
 
     @property
+    def reported(self) -> Network:
+        """The network of the newest report: that of the screening, or the one that is trained."""
+        return (self._screened or self).network
+
+    @property
     def steps_an_epoch(self) -> int:
         """Training steps of an epoch; a last partial batch counts only where it is the only one."""
         return max(1, len(self._labels) // self.trial.train.batch_size)
@@ -123,10 +135,15 @@ class Trainer:
     def step(self) -> EpochReport:
         """Train one epoch, then measure the decision curve on the validation split.
 
+        Where there is a screening, the first step is all of it.
+
         Raises:
             TrainingError: the loss is not finite.
         """
         start = time.perf_counter()
+        if self._screening is not None:
+            return self._screen(self._screening, start)
+        self._screened = None
         if self.epoch == 0 and self.trial.train.relu_epochs > 0:
             self._start_as_relu_network()
         metrics = self._train(self._batches())
@@ -145,7 +162,13 @@ class Trainer:
         return self._report(metrics, self._validation_images.first(batch), start)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; the folder is complete or absent."""
+        """Write a checkpoint; the folder is complete or absent.
+
+        After a screening it is that of the screening's network, which no training goes on from.
+        """
+        if self._screened is not None:
+            self._screened.save(folder)
+            return
         splits = self._splits
         info = CheckpointInfo(
             trial=self.trial,
@@ -162,8 +185,8 @@ class Trainer:
         write_checkpoint(folder, info, self.network.state_dict(), state)
 
     def weights_digest(self) -> str:
-        """Digest of the network's weights."""
-        return weights_digest(self.network.state_dict())
+        """Digest of the weights of the network that was reported last."""
+        return weights_digest(self.reported.state_dict())
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint of the same trial.
@@ -177,6 +200,24 @@ class Trainer:
         load_weights(self.network, folder)
         self._optimizer.load_state_dict(read_state(folder)["optimizer"])
         self.epoch = info.epoch
+
+    def _screen(self, screening: ScreeningConfig, start: float) -> EpochReport:
+        """Train another network of the same configuration on a part of the data."""
+        twin = Trainer(
+            dataclasses.replace(
+                self.trial, train=dataclasses.replace(self.trial.train, epochs=screening.epochs)
+            ),
+            part(self._splits, screening.data),
+            seed=self._seed,
+            profile=self._profile,
+            device=self.device,
+            robust=self._robust,
+            parts=self.parts,
+        )
+        while twin.epoch < screening.epochs:
+            report = twin.step()
+        self._screening, self._screened = None, twin
+        return dataclasses.replace(report, epoch=0, seconds=time.perf_counter() - start)
 
     def _start_as_relu_network(self) -> None:
         """Train an ordinary network of the same shape, and take over its weights."""

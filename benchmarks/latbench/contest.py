@@ -66,7 +66,7 @@ def run_ours(
     def observe(event):
         if isinstance(event, TrialEnded) and event.state.finished:
             record = search.records[event.number]
-            if record.epoch == 0:
+            if not record.log:
                 return
             number = table.number(record.values)
             if curves:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from latsearch.config import StoppingConfig, StudyConfig
+from latsearch.config import ScreeningConfig, StoppingConfig, StudyConfig
 
 # what docs/latbench.md calls ours; chosen on digits alone
 STOPPING = StoppingConfig(rule="halving", reduction_factor=2, min_epochs=3)
 SAMPLER = "curves"
+SCREENING = ScreeningConfig(data=0.125, epochs=2, reduction_factor=2)  # recorded of one grid
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
+_ALONE = {"stopping": None}
+# what a screening is worth, beside early stopping and in its place
+SCREENED: Mapping[str, Variant] = {
+    "ours-with-screening": Variant(True, {**_OURS, "screening": SCREENING}),
+    "ours-screened-tpe": Variant(True, {**_ALONE, "sampler": "tpe", "screening": SCREENING}),
+    "ours-full-tpe": Variant(True, {**_ALONE, "sampler": "tpe"}),
+    "ours-screened-random": Variant(True, {**_ALONE, "sampler": "random", "screening": SCREENING}),
+    "ours-full-random": Variant(True, {**_ALONE, "sampler": "random"}),
+}
+
+
 def variant(name: str) -> Variant:
     """A variant by its name."""
-    return VARIANTS[name]
+    return {**VARIANTS, **SCREENED}[name]

@@ -3,9 +3,13 @@
     python benchmarks/latbench/record.py benchmarks/latbench/digits.yaml --parts DIR
     python benchmarks/latbench/record.py benchmarks/latbench/digits.yaml --parts DIR --pack FILE
 
+    python benchmarks/latbench/record.py benchmarks/latbench/digits.yaml --parts DIR \
+        --screening 0.25 4 [--pack FILE]
+
 The first line may be killed and repeated at any time: each finished training is a file of its own
 in DIR, written aside and moved there. The second packs them into one table, and refuses to leave
-a training out. Trainings are the package's own (`latsearch.training.Trainer`), on one thread each.
+a training out. The third records the screenings alone, each as epoch 0. Trainings are the
+package's own (`latsearch.training.Trainer`), on one thread each.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latsearch.config import Parameter, StudyConfig, Value, load_study
+from latsearch.config import Parameter, ScreeningConfig, StudyConfig, Value, load_study
 
 FORMAT = 1
 SPLITS = ("validation", "test")
@@ -62,6 +66,7 @@ class Training:
     configuration: int
     seed: int
     part: Path
+    screening: ScreeningConfig | None = None  # which alone is carried out
 
 
 def axis(parameter: Parameter) -> tuple[Value, ...]:
@@ -111,17 +116,23 @@ def record(training: Training) -> tuple[Training, float]:
     values = next(itertools.islice(points(config), training.configuration, None))
     profile = PROFILES[config.energy.profile]
     trial = config.space.trial(values)
-    trainer = Trainer(trial, splits.without_test(), seed=training.seed, profile=profile)
+    trainer = Trainer(
+        trial,
+        splits.without_test(),
+        seed=training.seed,
+        profile=profile,
+        screening=training.screening,
+    )
     assert splits.test is not None
-    tables = []
-    while trainer.epoch < trial.train.epochs:
+    tables: list[pa.Table] = []
+    while trainer.epoch < trial.train.epochs and not (tables and training.screening):
         before = time.process_time()
         try:
             report = trainer.step()
         except TrainingError:
             break  # it diverged: fewer epochs than the others, which the table's readers see
         seconds = time.process_time() - before
-        test, _ = validation_curve(trainer.network, splits.test, splits.mean, splits.std, profile)
+        test, _ = validation_curve(trainer.reported, splits.test, splits.mean, splits.std, profile)
         for split, curve in enumerate((report.curve, test)):
             samples = len(getattr(splits, SPLITS[split]))
             tables.append(_rows(training, report.epoch, split, seconds, curve, samples))
@@ -160,11 +171,19 @@ def _rows(
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def trainings(grid: Path, seeds: int, parts: Path) -> list[Training]:
+def trainings(
+    grid: Path, seeds: int, parts: Path, screening: ScreeningConfig | None
+) -> list[Training]:
     """All trainings of a grid, one seed after the other."""
     count = sum(1 for _ in points(load_study(grid)))
     return [
-        Training(grid, configuration, seed, parts / f"{grid.stem}-{seed}-{configuration:05d}.part")
+        Training(
+            grid,
+            configuration,
+            seed,
+            parts / f"{grid.stem}-{seed}-{configuration:05d}.part",
+            screening,
+        )
         for seed in range(seeds)
         for configuration in range(count)
     ]
@@ -176,7 +195,7 @@ def commit(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
+def pack(grid: Path, seeds: int, parts: Path, screening: ScreeningConfig | None, out: Path) -> None:
     """Join all parts into one table.
 
     Raises:
@@ -185,7 +204,7 @@ def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
     from latsearch.data import load
     from latsearch.search.reference import reference_point
 
-    wanted = trainings(grid, seeds, parts)
+    wanted = trainings(grid, seeds, parts, screening)
     missing = [training for training in wanted if not training.part.is_file()]
     if missing:
         raise SystemExit(f"{len(missing)} of {len(wanted)} trainings are missing in {parts}")
@@ -196,6 +215,7 @@ def pack(grid: Path, seeds: int, parts: Path, out: Path) -> None:
         "grid": grid.read_text(),
         "axes": {name: list(values) for name, values in axes(config).items()},
         "seeds": seeds,
+        **({} if screening is None else {"screening": screening.model_dump(mode="json")}),
         "samples": {name: len(getattr(splits, name)) for name in ("train", *SPLITS)},
         "classes": splits.classes,
         "reference": reference_point(config, splits),
@@ -237,14 +257,21 @@ def main() -> None:
     parser.add_argument("--parts", type=Path, required=True, help="folder of finished trainings")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each configuration")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument(
+        "--screening", nargs=2, metavar=("DATA", "EPOCHS"), help="only the screenings, of this kind"
+    )
     parser.add_argument("--pack", type=Path, metavar="FILE", help="only join the parts into FILE")
     arguments = parser.parse_args()
+    screening = None
+    if arguments.screening:
+        part, epochs = arguments.screening
+        screening = ScreeningConfig(data=float(part), epochs=int(epochs))
     if arguments.pack:
-        pack(arguments.grid, arguments.seeds, arguments.parts, arguments.pack)
+        pack(arguments.grid, arguments.seeds, arguments.parts, screening, arguments.pack)
         return
     arguments.parts.mkdir(parents=True, exist_ok=True)
     (arguments.parts / "commit").write_text(commit(Path(__file__).parent) + "\n")
-    wanted = trainings(arguments.grid, arguments.seeds, arguments.parts)
+    wanted = trainings(arguments.grid, arguments.seeds, arguments.parts, screening)
     left = [training for training in wanted if not training.part.is_file()]
     print(f"{len(left)} of {len(wanted)} trainings are left", flush=True)
     start = time.perf_counter()

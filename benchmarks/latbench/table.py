@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from latsearch.config import StudyConfig, TrialConfig, Value, parse_study
 from latsearch.objectives import FIRST_SPIKE, READOUT, DecisionCurve, EpochReport
+from latsearch.search.trials import SCREENED
 
 FORMAT = 1
 VALIDATION, TEST = 0, 1
@@ -24,6 +25,7 @@ class Table:
 
     Args:
         file: a parquet file that `record.py` packed.
+        screenings: another one of the same grid with its screenings; None: there are none.
 
     Attributes:
         about: what the file says of itself: grid, axes, seeds, samples, commit, versions.
@@ -33,7 +35,8 @@ class Table:
         epochs: of a full training.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, screenings: Path | None = None):
+        self.screenings = None if screenings is None else Table(screenings)
         table = pq.read_table(file)
         self.about: Mapping[str, Any] = json.loads(table.schema.metadata[b"latbench"])
         if self.about["version"] != FORMAT:
@@ -78,6 +81,11 @@ class Table:
         times = self._columns["seconds"][self._starts[:, :, 1:, VALIDATION]]
         return np.where(there, times, 0.0).astype(np.float64)
 
+    @cached_property
+    def screening_seconds(self) -> np.ndarray:
+        """Processor time of each screening, ``[seeds, size]``, of a table of screenings."""
+        return self._columns["seconds"][self._starts[:, :, SCREENED, VALIDATION]]
+
     def number(self, values: Mapping[str, Value]) -> int:
         """The configuration with these values.
 
@@ -107,19 +115,25 @@ class Table:
         return int((self._ends[seed, configuration, :, VALIDATION] > 0).sum())
 
     def reports(self, configuration: int, seed: int) -> list[EpochReport]:
-        """What the training reported, from the first epoch on."""
+        """What the training reported, from the first epoch on, or from its screening on."""
+        seconds = self.seconds[seed, configuration]
+        times = dict(enumerate(seconds[: self.epochs_of(configuration, seed)], start=1))
+        if self.screenings is not None:
+            times = {SCREENED: self.screenings.screening_seconds[seed, configuration], **times}
         return [
             EpochReport(
                 epoch=epoch,
                 curve=self.curve(configuration, seed, epoch, VALIDATION),
                 metrics={},
-                seconds=float(self.seconds[seed, configuration, epoch - 1]),
+                seconds=float(time),
             )
-            for epoch in range(1, self.epochs_of(configuration, seed) + 1)
+            for epoch, time in times.items()
         ]
 
     def _curve(self, configuration: int, seed: int, epoch: int, split: int) -> DecisionCurve:
         """The decision curve of a training after an epoch, on a split."""
+        if epoch == SCREENED and self.screenings is not None:
+            return self.screenings.curve(configuration, seed, epoch, split)
         place = (seed, configuration, epoch, split)
         rows = slice(self._starts[place], self._ends[place])
         samples = self._samples[split]

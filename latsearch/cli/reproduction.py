@@ -29,7 +29,8 @@ def reproduce(run: str, trial: int, runs: Runs, allow_code: bool) -> None:
     with DataProgress() as progress:
         found = api.reproduce(run, trial, runs, allow_code=allow_code, progress=progress)
     if found.difference is None:
-        epochs = f"{found.epochs} epoch{'s' if found.epochs > 1 else ''}"
+        plural = "s" if found.epochs > 1 else ""
+        epochs = f"{found.epochs} epoch{plural}" if found.epochs else "its screening alone"
         click.echo(f"equal: trial {trial}, {epochs}, {found.weights} digests of weights")
         return
     click.echo(f"different: trial {trial}, {found.difference}")

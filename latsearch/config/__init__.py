@@ -18,6 +18,7 @@ from latsearch.config.study import DATASETS as DATASETS
 from latsearch.config.study import Bound as Bound
 from latsearch.config.study import DataConfig as DataConfig
 from latsearch.config.study import ResourcesConfig as ResourcesConfig
+from latsearch.config.study import ScreeningConfig as ScreeningConfig
 from latsearch.config.study import StoppingConfig as StoppingConfig
 from latsearch.config.study import StudyConfig as StudyConfig
 from latsearch.config.trial import NetworkConfig as NetworkConfig

@@ -7,8 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from latsearch.config.space import Condition, Parameter, Space, Value, applies_where, sections
-from latsearch.config.study import DataConfig, SearchConfig, StoppingConfig, StudyConfig
-from latsearch.config.text import either, plain, shown
+from latsearch.config.study import (
+    DataConfig,
+    ScreeningConfig,
+    SearchConfig,
+    StoppingConfig,
+    StudyConfig,
+)
+from latsearch.config.text import either, on_a_line, plain, shown
 
 _ALWAYS = ("network.family", "network.timesteps", "train.epochs", "train.batch_size")
 _MOST_CASES = 10_000  # combinations of the conditions' values that are counted one by one
@@ -33,6 +39,7 @@ def describe(study: StudyConfig) -> list[str]:
                 *([("constraints", _constraints(study))] if study.constraints else []),
                 ("search", _search(study.search)),
                 ("stopping", _stopping(study.search.stopping)),
+                *_screening(study.search.screening),
                 ("space", size_text(space)),
             ]
         ),
@@ -45,7 +52,11 @@ def describe(study: StudyConfig) -> list[str]:
 def _search(search: SearchConfig) -> str:
     chosen = " (chosen for so many)" if search.sampler == "auto" else ""
     given = f", {len(search.enqueue)} of them given" if search.enqueue else ""
-    before = f", learning from {', '.join(search.warm_start)}" if search.warm_start else ""
+    before = (
+        f", learning from {', '.join(map(on_a_line, search.warm_start))}"
+        if search.warm_start
+        else ""
+    )
     return f"{search.trials} trials by {search.chosen_sampler}{chosen}{given}{before}"
 
 
@@ -131,7 +142,7 @@ def _data(data: DataConfig) -> str:
     if data.events is not None:
         given = data.events.model_dump(exclude_defaults=True)
         text += "; events: " + ", ".join(f"{name} {shown(value)}" for name, value in given.items())
-    return text if data.root is None else f"{text}; in {data.root}"
+    return text if data.root is None else f"{text}; in {on_a_line(data.root)}"
 
 
 def _constraints(study: StudyConfig) -> str:
@@ -151,6 +162,14 @@ def _stopping(stopping: StoppingConfig | None) -> str:
         return f"the worse half, every {epochs}"
     factor = stopping.reduction_factor
     return f"all but 1 in {factor} after {epochs}, and so on at {factor} times the epochs"
+
+
+def _screening(screening: ScreeningConfig | None) -> Rows:
+    if screening is None:
+        return []
+    epochs = f"{screening.epochs} epoch{'s' if screening.epochs > 1 else ''}"
+    part = f"{epochs} on {plain(screening.data)} of the training samples"
+    return [("screening", f"{part}, then all but 1 in {screening.reduction_factor} end")]
 
 
 def _where(condition: Condition, parameter: Parameter, space: Space) -> str | None:

@@ -45,6 +45,7 @@ _SECTIONS: tuple[tuple[str, str, type | None], ...] = (
     ("robustness", "RobustnessConfig", None),
     ("search", "SearchConfig", None),
     ("search.stopping", "StoppingConfig", None),
+    ("search.screening", "ScreeningConfig", None),
     ("resources", "ResourcesConfig", None),
     ("run", "RunConfig", None),
     ("energy", "EnergyConfig", None),

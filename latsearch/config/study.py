@@ -130,6 +130,12 @@ def _channels(count: int) -> int:
     return count
 
 
+def _study(name: str) -> str:
+    if "\0" in name:
+        raise ValueError(f"{shown(name)} is no study's folder or name")
+    return name
+
+
 def _listed(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
@@ -274,6 +280,28 @@ class StoppingConfig(Model):
     )
 
 
+class ScreeningConfig(Model):
+    """A short training on a part of the data, by which most trials end (docs/early_stopping.md)."""
+
+    data: float = Field(
+        default=0.25, gt=0, le=1, description="part of the training samples, stratified"
+    )
+    epochs: int = Field(
+        default=4,
+        ge=1,
+        le=100_000,
+        description="epochs on that part, over which the learning rate takes its whole course",
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, le=100, description="1 in this many goes on to its full training"
+    )
+
+    @property
+    def cost(self) -> float:
+        """Its samples in epochs of a full training."""
+        return self.data * self.epochs
+
+
 class SearchConfig(Model):
     """Who proposes trials, how many, and which are stopped early."""
 
@@ -290,7 +318,7 @@ class SearchConfig(Model):
         "not name is proposed by the sampler",
     )
     warm_start: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...],
+        tuple[Annotated[str, Field(min_length=1), AfterValidator(_study)], ...],
         BeforeValidator(
             _listed,
             json_schema_input_type=str | list[str],
@@ -304,6 +332,16 @@ class SearchConfig(Model):
     stopping: StoppingConfig | None = Field(
         default=None, description="early stopping of trials; null: every trial trains to its end"
     )
+    screening: ScreeningConfig | None = Field(
+        default=None,
+        description="a short training on a part of the data before each trial's own; null: none",
+    )
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether trials may end before their full training."""
+        ruled = self.stopping is not None and self.stopping.rule != "none"
+        return ruled or self.screening is not None
 
     @property
     def chosen_sampler(self) -> str:
@@ -544,6 +582,13 @@ class StudyConfig(Model):
                 f"{stopping.min_epochs} epochs, but no trial has more than {plain(most)}: nothing "
                 "could be stopped before its end",
             )
+        screening = self.search.screening
+        if screening is not None and screening.cost >= most:
+            yield (
+                "search.screening",
+                f"{screening.epochs} epochs on {plain(screening.data)} of the data cost as much as "
+                f"the longest trial of {plain(most)}; give fewer epochs, or a smaller part",
+            )
         if not self.space.parameters and self.search.trials > 1:
             yield (
                 "search.trials",
@@ -574,8 +619,12 @@ class StudyConfig(Model):
         return self.model_dump(
             mode="json",
             include={
-                *("data", "network", "train", "objectives", "constraints", "energy"),
-                *({"robustness"} if self.robust else ()),
+                **dict.fromkeys(
+                    ("data", "network", "train", "objectives", "constraints", "energy"), True
+                ),
+                # trials are compared by it: what of it lets them go on may change
+                "search": {"screening": {"data", "epochs"}},
+                **({"robustness": True} if self.robust else {}),
             },
             exclude={"data": {"root"}, "energy": {"timestep_ms"}},
         )

@@ -7,3 +7,4 @@ from latsearch.data.known import DatasetInfo as DatasetInfo
 from latsearch.data.known import Progress as Progress
 from latsearch.data.splits import Samples as Samples
 from latsearch.data.splits import Splits as Splits
+from latsearch.data.splitting import part as part

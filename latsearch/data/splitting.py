@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,11 @@ from latsearch.errors import DataError
 
 Indices = NDArray[np.intp]
 
-_VALIDATION, _SUBSET = 0, 1  # random streams of their own: one setting never moves the other
+_VALIDATION, _SUBSET, _PART = (
+    0,
+    1,
+    2,
+)  # random streams of their own: one setting never moves the other
 _CHUNK = 256  # images at a time, so that statistics need no wide copy of a whole data set
 
 
@@ -31,6 +37,27 @@ def split(config: DataConfig, train: Samples, test: Samples, classes: int) -> Sp
     used = train.take(rest)
     mean, std = statistics(used)
     return Splits(config.name, used, train.take(validation), test, classes, mean, std)
+
+
+def part(splits: Splits, share: float) -> Splits:
+    """The splits with a stratified share of the training samples, always the same ones.
+
+    Args:
+        splits: images, or recordings binned to frames.
+        share: 0..1.
+
+    Raises:
+        DataError: the share is too small for a sample of every class.
+    """
+    samples = len(splits.train)
+    count = round(share * samples)
+    if count < splits.classes:
+        raise DataError(
+            f"search.screening.data = {share:g} is {count} of {samples} training samples, fewer "
+            f"than one of each of the {splits.classes} classes; give more"
+        )
+    rows = stratified(splits.train.labels, count, (0, _PART))
+    return replace(splits, train=splits.train.take(rows), binned=None, recipe=None)
 
 
 def split_rows(

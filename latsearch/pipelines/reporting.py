@@ -20,7 +20,6 @@ from latsearch.pipelines.context import (
 from latsearch.pipelines.document import Section, as_html, as_markdown
 from latsearch.pipelines.published import PUBLISHED
 from latsearch.pipelines.workspace import Workspace, write_text
-from latsearch.search.rungs import Rungs
 from latsearch.tables import count
 
 _PICTURE = "points.png"
@@ -193,7 +192,7 @@ def _shift(context: Context, table: Mapping[str, Any]) -> Section:
 def _longer(context: Context) -> Iterator[str]:
     """Why a network that is trained anew may also be better than in the search."""
     epochs, reasons = context.config.refit.epochs, []
-    if Rungs(context.study_config.search.stopping).stops:
+    if context.study_config.search.stops_early:
         reasons.append("the search stopped trials early")
     if epochs is not None:
         reasons.append(f"these trainings have {epochs} epochs, whatever the search gave them")

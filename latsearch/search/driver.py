@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from latsearch.config import TrialConfig, Value
+from latsearch.config import ScreeningConfig, TrialConfig, Value
 from latsearch.errors import StudyError, StudyFailed
 from latsearch.objectives import FIRST_SPIKE, DecisionCurve, EpochReport
 from latsearch.search.history import History
@@ -49,6 +49,7 @@ class Assignment:
         rungs: epochs after which it may be stopped early; each needs a checkpoint, so that what
             was measured there can be used.
         parts: in how many parts a batch is computed, since memory ran out before.
+        screening: a short training that comes first; None: there is none, or it was.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Assignment:
     checkpoint: str | None
     rungs: tuple[int, ...] = ()
     parts: int = 1
+    screening: ScreeningConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,10 @@ class Search:
         self._proposals = Proposals(
             config.space, sampler, config.search.seed, config.search.enqueue, refuse
         )
-        self._rungs = Rungs(config.search.stopping)
+        screening = config.search.screening
+        self._rungs = Rungs(config.search.stopping, screening)
+        self._stops_early = config.search.stops_early
+        self._screening_cost = 0.0 if screening is None else screening.cost
         self._budgets: dict[int, int] = {}
         self._observers: list[Observer] = []
         self._token = study.start_session()
@@ -235,9 +240,11 @@ class Search:
             number=record.number,
             trial=self._study.config.space.trial(record.values),
             seed=training_seed(self._study.config.search.seed, record.number),
-            checkpoint=record.checkpoint,
+            # a training does not go on from the network of its screening
+            checkpoint=record.checkpoint if _epoch_of(record.checkpoint) else None,
             rungs=self._levels(record),
             parts=record.parts,
+            screening=None if record.log else self._study.config.search.screening,
         )
         self._tell(TrialStarted(assignment, record.values, _epoch_of(record.checkpoint)))
         return assignment
@@ -250,7 +257,7 @@ class Search:
         """
         record = self._records[number]
         fault = _fault(report, self._study.config.objectives)
-        if not fault and not record.log and self._rungs.stops:
+        if not fault and report.epoch == 1 and 1 not in record.log and self._stops_early:
             fault = _silence(report)
         if fault:
             self.fail(number, fault)
@@ -406,7 +413,8 @@ class Search:
         self._history.started(record)
         if record.state.finished:
             # one without a report may lack its parameters too: its start was damaged
-            self._history.ended(record.packed(), self._budget(record) if record.log else 0)
+            budget = self._budget(record) if record.log else 0
+            self._history.ended(record.packed(), budget, self._screening_cost)
             self._untrimmed.append(record.number)
 
     def _budget(self, record: TrialRecord) -> int:
@@ -423,11 +431,12 @@ class Search:
         """What the rungs decide on a report, as the log keeps it; None where there is no rung."""
         if report.epoch not in self._levels(record):
             return None
-        goes_on = self._rungs.report(report.epoch, self._standing(record.number, report.curve))
+        level = report.epoch
+        goes_on = self._rungs.report(level, self._standing(record.number, report.curve))
         # every report counts for the others, but only at a checkpoint can a trial be stopped:
         # where stopping was switched on in between, an earlier driver saved none at a rung
         stays = report.checkpoint is None
-        return {"rule": self._rungs.rule, "passes": goes_on, "goes_on": goes_on or stays}
+        return {"rule": self._rungs.rule(level), "passes": goes_on, "goes_on": goes_on or stays}
 
     def _standing(self, number: int, curve: DecisionCurve) -> Standing:
         config = self._study.config
@@ -452,7 +461,7 @@ class Search:
             record = self._records[number]
             entry = record.log[epoch]
             known = entry.get("rung") or {}
-            passes = known["passes"] if known.get("rule") == self._rungs.rule else None
+            passes = known["passes"] if known.get("rule") == self._rungs.rule(epoch) else None
             curve = DecisionCurve.from_json(entry["curve"])
             passes = self._rungs.report(epoch, self._standing(number, curve), passes)
             goes_on = passes or entry["checkpoint"] is None
@@ -497,7 +506,7 @@ class Search:
     def _end(self, record: TrialRecord) -> None:
         self._records[record.number] = record
         self._running.discard(record.number)
-        self._history.ended(record, self._budget(record))
+        self._history.ended(record, self._budget(record), self._screening_cost)
         self._untrimmed.append(record.number)
         if len(self._untrimmed) >= _TRIM_EVERY or self.done:
             self._trim()

@@ -49,18 +49,19 @@ class History:
             raise ValueError(f"trial {record.number} is not the next one")
         self._seen.append(Observation(record.values, None))
 
-    def ended(self, record: TrialRecord, budget: int) -> None:
+    def ended(self, record: TrialRecord, budget: int, screening: float = 0.0) -> None:
         """Take the end of a trial.
 
         Args:
             record: the trial.
             budget: epochs of its full training.
+            screening: samples of its screening, in epochs of the full training.
         """
         # the rows of a stopped trial are those of a short training, which its values with
         # their full budget would not have: a model must not take them for the same thing
         curve = record.curve if record.state is TrialState.COMPLETE else None
         seen = observe(record.values, curve, self._objectives, self._constraints)
-        reached = stages(record.log, budget, self._objectives, self._constraints)
+        reached = stages(record.log, budget, self._objectives, self._constraints, screening)
         self._seen[record.number - self._first] = replace(seen, stages=reached)
         self._ended[record.number // CHUNK] += 1
         self._close()

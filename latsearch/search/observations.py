@@ -13,6 +13,7 @@ from latsearch import pareto
 from latsearch.config import Value
 from latsearch.objectives import DecisionCurve, FloatArray
 from latsearch.search.results import Constraints, Objectives, best_rows, curve_losses, violations
+from latsearch.search.trials import SCREENED
 
 _HALVINGS = 4  # of a trial's budget, at which a model sees its curve
 _ROWS_A_TRIAL = 4  # a curve's rows that a model sees; more weigh one training too much
@@ -23,7 +24,7 @@ class Stage:
     """What a training had reached at some of its epochs.
 
     Attributes:
-        share: of its full budget of epochs.
+        share: of its full budget of epochs; of a screening, what its samples are of it.
         seconds: of training until there.
         losses: ``[R, M]`` rows of its curve that keep the constraints, in order of rising
             decision threshold; where none does, the least violating ones.
@@ -92,6 +93,7 @@ def stages(
     budget: int,
     objectives: Objectives,
     constraints: Constraints,
+    screening: float = 0.0,
 ) -> tuple[Stage, ...]:
     """What a trial had reached at the epochs that a model is shown.
 
@@ -100,6 +102,7 @@ def stages(
         budget: epochs of its full training.
         objectives: of the study.
         constraints: of the study.
+        screening: samples of the screening, in epochs of the full training; of its report alone.
     """
     if not log:
         return ()
@@ -107,12 +110,13 @@ def stages(
     found, seconds = [], 0.0
     for epoch in sorted(log):
         seconds += float(log[epoch]["seconds"])
-        if epoch in halves or epoch == max(log):
+        if epoch in halves or epoch in (SCREENED, max(log)):
             curve = DecisionCurve.from_json(log[epoch]["curve"])
             losses = curve_losses(curve, objectives)
             broken = violations(curve, constraints)
             kept = np.flatnonzero(broken <= max(0.0, broken.min()))
-            found.append(Stage(epoch / budget, seconds, losses[kept], float(broken.min())))
+            share = (epoch or screening) / budget
+            found.append(Stage(share, seconds, losses[kept], float(broken.min())))
     return tuple(found)
 
 

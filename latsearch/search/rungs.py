@@ -17,8 +17,9 @@ import moocore
 import numpy as np
 
 from latsearch import pareto
-from latsearch.config import StoppingConfig
+from latsearch.config import ScreeningConfig, StoppingConfig
 from latsearch.objectives import FloatArray
+from latsearch.search.trials import SCREENED
 
 WINDOW = 128  # newest arrivals that a newcomer is ranked among: the cost of a decision stays flat
 _MARGIN = 0.1  # how far the reference point lies beyond the worst rows, in ranges of the rung
@@ -176,23 +177,34 @@ def levels(stopping: StoppingConfig | None, epochs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def most_epochs(stopping: StoppingConfig | None, epochs: int, trials: int) -> int:
+def most_epochs(
+    stopping: StoppingConfig | None,
+    epochs: int,
+    trials: int,
+    screening: ScreeningConfig | None = None,
+) -> float:
     """Most epochs that trials of one budget train together under a rule.
 
-    Of halving's n trials at a rung at most ⌈n/η⌉ go on; the other rules set no limit.
+    Of halving's n trials at a rung at most ⌈n/η⌉ go on; the other rules set no limit. A screening
+    counts by its samples.
 
     Args:
         stopping: the rule; None for no rule.
         epochs: full budget R of each trial.
         trials: how many start.
+        screening: what comes before the first epoch; None for nothing.
 
     Example:
         >>> most_epochs(StoppingConfig(min_epochs=4, reduction_factor=3), epochs=100, trials=9)
         148
     """
+    total = 0.0
+    if screening is not None:
+        total = screening.cost * trials
+        trials = math.ceil(trials / screening.reduction_factor)
     if stopping is None or stopping.rule != "halving":
-        return epochs * trials
-    total, begin = 0, 0
+        return total + epochs * trials
+    begin = 0
     for end in (*levels(stopping, epochs), epochs):
         total += trials * (end - begin)
         trials, begin = math.ceil(trials / stopping.reduction_factor), end
@@ -214,25 +226,25 @@ class Rungs:
     The median rule lets a trial go on that is among the best ⌈n/2⌉, and has no second condition.
     A trial without a finite row never goes on. Nobody waits: a decision depends on what is in the
     log before it, and is never revised.
+
+    A screening has the rung `SCREENED`, at which halving with its own reduction factor decides.
     """
 
-    def __init__(self, stopping: StoppingConfig | None):
-        """Start with empty rungs; None for no rule."""
+    def __init__(self, stopping: StoppingConfig | None, screening: ScreeningConfig | None = None):
+        """Start with empty rungs; None for no rule, and for no screening."""
         self._stopping = stopping
+        self._screening = screening
         self._rungs: dict[int, _Rung] = {}
 
     def levels(self, epochs: int) -> tuple[int, ...]:
         """Epochs of the rungs of a trial with this full budget."""
-        return levels(self._stopping, epochs)
+        first = () if self._screening is None else (SCREENED,)
+        return (*first, *levels(self._stopping, epochs))
 
-    @property
-    def stops(self) -> bool:
-        """Whether there is a rule at all."""
-        return self._stopping is not None and self._stopping.rule != "none"
-
-    @property
-    def rule(self) -> str:
-        """What the decisions depend on besides the reports, as text."""
+    def rule(self, level: int) -> str:
+        """What the decisions at a rung depend on besides the reports, as text."""
+        if level == SCREENED and self._screening is not None:
+            return "screening {reduction_factor}".format(**self._screening.model_dump())
         if self._stopping is None:
             return "none"
         return "{rule} {reduction_factor} {min_epochs}".format(**self._stopping.model_dump())
@@ -253,11 +265,13 @@ class Rungs:
         Raises:
             ValueError: there is no rung at this epoch.
         """
-        if self._stopping is None or level not in levels(self._stopping, level + 1):
+        if level not in self.levels(level + 1):
             raise ValueError(f"there is no rung at epoch {level}")
         rung = self._rungs.setdefault(level, _Rung())
-        halving = self._stopping.rule == "halving"
-        factor = self._stopping.reduction_factor if halving else 2
+        rule = self._screening if level == SCREENED else self._stopping
+        assert rule is not None
+        halving = isinstance(rule, ScreeningConfig) or rule.rule == "halving"
+        factor = rule.reduction_factor if halving else 2
         if decided is None:
             decided = rung.decide(standing, factor, halving)
         return rung.take(standing, decided)

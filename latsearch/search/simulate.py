@@ -24,6 +24,7 @@ from latsearch.objectives import OBJECTIVES, EpochReport
 from latsearch.search.checkpoints import trial_folder
 from latsearch.search.driver import Assignment, Search
 from latsearch.search.storage import Study
+from latsearch.search.trials import SCREENED
 
 Outcome = Callable[[Assignment], Sequence[EpochReport]]
 
@@ -57,12 +58,20 @@ class Cluster:
 
 @dataclass
 class _Job:
-    """A training under way on a worker; it dies at ``death`` epochs, a fraction within one."""
+    """A training under way on a worker.
+
+    Attributes:
+        assignment: what is trained.
+        reports: what it has still to report, in order.
+        epoch: of its newest report.
+        death: reports from its start after which the worker dies, a fraction within one.
+    """
 
     assignment: Assignment
     reports: Sequence[EpochReport]
     epoch: int
     death: float
+    told: int = 0
 
     @property
     def number(self) -> int:
@@ -70,13 +79,13 @@ class _Job:
 
     @property
     def dies(self) -> bool:
-        """Whether the worker dies in the epoch that is being trained."""
-        return self.death < self.epoch + 1
+        """Whether the worker dies before its next report."""
+        return self.death < self.told + 1
 
     def seconds(self) -> float:
         """Until the next report, or the worker's death."""
-        share = self.death - self.epoch if self.dies else 1.0
-        return self.reports[self.epoch].seconds * share
+        share = self.death - self.told if self.dies else 1.0
+        return self.reports[self.told].seconds * share
 
 
 class Simulation:
@@ -84,8 +93,8 @@ class Simulation:
 
     Args:
         search: what decides.
-        outcome: the reports of a whole training, one an epoch, from the first on; fewer than the
-            trial's epochs where the training failed.
+        outcome: the reports of a whole training, one an epoch, from the first on, or where it has
+            a screening from that on; fewer than the trial's epochs where the training failed.
         cluster: the workers.
         checkpoint_every: epochs between two checkpoints, besides those at rungs and at the end.
 
@@ -173,22 +182,23 @@ class Simulation:
 
     def _start(self, assignment: Assignment) -> None:
         epoch = int(assignment.checkpoint.rsplit("/", 1)[1]) if assignment.checkpoint else 0
-        reports = self._outcome(assignment)
-        job = _Job(assignment, reports, epoch, self._death(assignment, epoch, len(reports)))
+        known = epoch if assignment.screening is None else SCREENED - 1
+        reports = [report for report in self._outcome(assignment) if report.epoch > known]
+        job = _Job(assignment, reports, epoch, self._death(assignment, len(reports)))
         self._idle -= 1
         self._jobs[job.number] = job
         self._next(job)
 
-    def _death(self, assignment: Assignment, epoch: int, epochs: int) -> float:
-        """Epochs after which the worker dies; inf where it does not."""
+    def _death(self, assignment: Assignment, reports: int) -> float:
+        """Reports after which the worker dies; inf where it does not."""
         attempt = self._search.records[assignment.number].attempts
         draw = np.random.default_rng([self._cluster.seed, assignment.number, attempt]).random(2)
         if draw[0] >= self._cluster.failing:
             return float("inf")
-        return float(epoch + draw[1] * (epochs - epoch))
+        return float(draw[1] * reports)
 
     def _next(self, job: _Job) -> None:
-        if job.epoch < len(job.reports):
+        if job.told < len(job.reports):
             self._push(job.seconds(), job.number)
             return
         epochs = job.assignment.trial.train.epochs
@@ -204,8 +214,8 @@ class Simulation:
         heapq.heappush(self._events, (self.now + seconds, self._order, number))
 
     def _report(self, job: _Job) -> None:
-        report = job.reports[job.epoch]
-        job.epoch += 1
+        report = job.reports[job.told]
+        job.told, job.epoch = job.told + 1, report.epoch
         last = job.epoch == job.assignment.trial.train.epochs
         regular = job.epoch % self._checkpoint_every == 0
         if regular or last or job.epoch in job.assignment.rungs:

@@ -11,6 +11,8 @@ from typing import Any
 from latsearch.config import Value
 from latsearch.objectives import DecisionCurve, EpochReport
 
+SCREENED = 0  # epoch as which a trial's screening is reported
+
 
 class TrialState(StrEnum):
     """Where a trial stands."""
@@ -34,7 +36,7 @@ class TrialRecord:
         number: number of the trial in its study, from 0.
         state: where it stands; a running trial of a dead driver is an interrupted one.
         values: values of its searched parameters by their dotted name.
-        log: its reports as JSON objects by epoch, in order.
+        log: its reports as JSON objects by epoch, in order; that of a screening by `SCREENED`.
         attempts: crashes so far.
         reason: why it failed, in one line; None for any other state.
         trace: traceback of the failure, if there was one.

@@ -73,7 +73,9 @@ def _taken(study: Study, other: Study, name: str) -> tuple[list[Observation], st
             continue
         objectives = tuple(config.objectives)
         seen = observe(values, record.curve, objectives, config.constraints)
-        reached = stages(record.log, record.epoch, objectives, config.constraints)
+        screening = other.config.search.screening
+        cost = 0.0 if screening is None else screening.cost
+        reached = stages(record.log, record.epoch, objectives, config.constraints, cost)
         found.append(replace(seen, stages=reached))
     line = f"warm start from {name}: {len(found)} of {len(records)} trials"
     if skipped:

@@ -106,6 +106,7 @@ class Work:
                 device=settings.device,
                 robust=robust,
                 parts=assignment.parts,
+                screening=assignment.screening,
             )
         self._told = False
         if assignment.checkpoint:

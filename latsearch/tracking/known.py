@@ -21,7 +21,8 @@ class KnownTrial:
     Attributes:
         run_id: its id.
         ended: whether all that belongs to the trial is there.
-        epoch: last epoch that is there; None where this publisher has not completed the run.
+        epoch: last epoch that is there, -1 for none; None where this publisher has not completed
+            the run.
         checkpoint: the checkpoint that is among its artifacts.
     """
 

@@ -147,7 +147,7 @@ def trial_end(record: TrialRecord, now: float) -> int:
 
 
 def epoch_metrics(
-    record: TrialRecord, config: StudyConfig, after: int = 0
+    record: TrialRecord, config: StudyConfig, after: int = -1
 ) -> Iterator[MetricValue]:
     """Metrics of a trial's epochs later than ``after``, by epoch."""
     for epoch, entry in sorted(record.log.items()):

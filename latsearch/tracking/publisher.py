@@ -109,7 +109,7 @@ class Publisher:
         tags: dict[str, dict[str, str]] = {}
         for record in records:
             known = self.known.trials.get(record.number)
-            after = known.epoch if known and known.epoch is not None else 0
+            after = known.epoch if known and known.epoch is not None else -1
             new = self._trial_metrics(record, points, after)
             if known is None or known.epoch is None:
                 spec = layout.trial_run(
@@ -128,7 +128,7 @@ class Publisher:
         self.written += len(metrics)
         self.known.trials |= {n: KnownTrial(i) for n, i in zip(runs, ids, strict=True)}
         for record in records:
-            self.known.trials[record.number].epoch = record.epoch
+            self.known.trials[record.number].epoch = max(record.log, default=-1)
 
     def _trial_metrics(
         self, record: TrialRecord, points: Mapping[int, Sequence[OperatingPoint]], after: int
