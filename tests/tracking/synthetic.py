@@ -131,7 +131,7 @@ class SyntheticStudy:
     def _curve(self, number: int, epoch: int) -> DecisionCurve:
         """A curve as trained networks have them: the later the decision, the better."""
         time = np.linspace(0, 1, self.rows)
-        quality = self._quality[number] * (1 - 0.6 / epoch)
+        quality = self._quality[number] * (1 - 0.6 / max(epoch, 1))
         noise = self._random.normal(0, 0.004, self.rows)
         accuracy = np.clip(0.55 + 0.3 * quality + 0.14 * time**0.5 + noise, 0, 1)
         latency = 1 + (1 + 2 * (number % 3)) * time * (1.2 - quality)
@@ -154,7 +154,7 @@ class SyntheticStudy:
         )
 
     def _metrics(self, epoch: int) -> dict[str, float]:
-        loss = 1.5 / epoch + float(self._random.normal(0, 0.02))
+        loss = 1.5 / max(epoch, 1) + float(self._random.normal(0, 0.02))
         return {
             "train_loss": loss,
             "grad_norm": 2 * loss,
@@ -163,6 +163,6 @@ class SyntheticStudy:
             "firing_rate_encoder": 0.2,
             "firing_rate_layer1": 0.1,
             "energy_share_encoder": float("nan"),
-            "lr": 0.01 / epoch,
+            "lr": 0.01 / max(epoch, 1),
             "parameters": 12345.0,
         }

@@ -289,6 +289,27 @@ def test_a_study_that_grows(synthetic: SyntheticStudy, uri: str) -> None:
     assert database_rows(uri) == before
 
 
+def test_a_screening_is_step_0(synthetic: SyntheticStudy, uri: str) -> None:
+    publication = Publication(synthetic.study, uri)
+    running = synthetic.start()
+    publication.update(settle=False)  # before it reported anything
+    synthetic.report(running, 0)
+    publication.update(settle=False)
+    synthetic.report(running, 1)
+    publication.update(settle=False)
+    [run_id] = runs_of_kind(uri, "trial")
+    history = MlflowClient(uri).get_metric_history(run_id, "val/accuracy")
+    assert [metric.step for metric in history] == [0, 1]
+    ended = synthetic.start()
+    synthetic.report(ended, 0)
+    synthetic.prune(ended)
+    publication.update(settle=True)
+    assert {tags["latsearch.state"] for tags in runs_of_kind(uri, "trial").values()} == {
+        "running",
+        "pruned",
+    }
+
+
 def test_ranks_and_colours_follow_the_front(synthetic: SyntheticStudy, uri: str) -> None:
     for _ in range(3):
         synthetic.trial()
