@@ -144,11 +144,7 @@ class Trainer:
         if self._screening is not None:
             return self._screen(self._screening, start)
         self._screened = None
-        if self.epoch == 0 and self.trial.train.relu_epochs > 0:
-            self._start_as_relu_network()
-        metrics = self._train(self._batches())
-        self.epoch += 1
-        return self._report(metrics, self._validation_images, start)
+        return self._report(self._advance(), self._validation_images, start)
 
     def batch_step(self) -> EpochReport:
         """Train and validate on one batch, to see that everything works.
@@ -201,6 +197,14 @@ class Trainer:
         self._optimizer.load_state_dict(read_state(folder)["optimizer"])
         self.epoch = info.epoch
 
+    def _advance(self) -> dict[str, float]:
+        """Train one epoch; its metrics."""
+        if self.epoch == 0 and self.trial.train.relu_epochs > 0:
+            self._start_as_relu_network()
+        metrics = self._train(self._batches())
+        self.epoch += 1
+        return metrics
+
     def _screen(self, screening: ScreeningConfig, start: float) -> EpochReport:
         """Train another network of the same configuration on a part of the data."""
         twin = Trainer(
@@ -215,9 +219,10 @@ class Trainer:
             parts=self.parts,
         )
         while twin.epoch < screening.epochs:
-            report = twin.step()
+            metrics = twin._advance()
         self._screening, self._screened = None, twin
-        return dataclasses.replace(report, epoch=0, seconds=time.perf_counter() - start)
+        report = twin._report(metrics, twin._validation_images, start)
+        return dataclasses.replace(report, epoch=0)
 
     def _start_as_relu_network(self) -> None:
         """Train an ordinary network of the same shape, and take over its weights."""
