@@ -29,6 +29,7 @@ import csv
 import itertools
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -231,6 +232,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="4 trials, a worker is killed")
     options = parser.parse_args()
+    # as Ctrl-C: what was started for a run is ended with it
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     runs, trials, faults = (1, 4, 1) if options.quick else (options.runs, 40, 4)
     rows = read(options.results)
     known = {int(row["seed"]) for row in rows}

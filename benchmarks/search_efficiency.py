@@ -97,7 +97,14 @@ def carry_out(run: Run, goal: float) -> dict[str, Any]:
 def _ours(judge: Judge, run: Run, limits: Limits) -> Score:
     settings = variant(run.method)
     config = settings.study(judge.table.study, run.seed, judge.table.size)
-    return run_ours(judge, config, limits, Cluster(run.workers), curves=settings.curves)
+    return run_ours(
+        judge,
+        config,
+        limits,
+        Cluster(run.workers),
+        curves=settings.curves,
+        costs=settings.costs,
+    )
 
 
 def planned(arguments: argparse.Namespace) -> Iterator[Run]:

@@ -38,6 +38,7 @@ def run_ours(
     cluster: Cluster,
     *,
     curves: bool = True,
+    costs: bool = True,
 ) -> Score:
     """The score of our search.
 
@@ -48,13 +49,15 @@ def run_ours(
         cluster: the workers.
         curves: whether a training is a curve; else it is its knee row alone, for the sampler, the
             rungs and the score.
+        costs: whether the sampler is told what trainings cost.
     """
     table = judge.table
     study = memory_study(config, judge.reference)
     cost = TrainingCost(
         config.space, SHAPES[config.data.name], table.classes, table.about["samples"]["train"]
     )
-    search = Search(study, sampler_for(config, judge.reference, cost))
+    sampler = sampler_for(config, judge.reference, cost if costs else lambda values: 1.0)
+    search = Search(study, sampler)
     score = Score(judge)
 
     def outcome(assignment):

@@ -21,10 +21,12 @@ class Variant:
     Attributes:
         curves: whether a training is a curve, or its knee row alone.
         search: settings of the study's section `search`.
+        costs: whether the sampler knows what trainings cost, or takes them all for equal.
     """
 
     curves: bool
     search: Mapping[str, Any]
+    costs: bool = True
 
     def study(self, study: StudyConfig, seed: int, trials: int) -> StudyConfig:
         """The grid's study with these settings."""
@@ -37,6 +39,7 @@ VARIANTS: Mapping[str, Variant] = {
     "ours": Variant(True, _OURS),
     "ours-without-curves": Variant(False, _OURS),
     "ours-without-stopping": Variant(True, {**_OURS, "stopping": None}),
+    "ours-without-costs": Variant(True, _OURS, costs=False),
     "ours-with-tpe": Variant(True, {**_OURS, "sampler": "tpe"}),
     "ours-with-gp": Variant(True, {**_OURS, "sampler": "gp"}),
     "ours-with-random": Variant(True, {**_OURS, "sampler": "random"}),

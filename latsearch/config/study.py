@@ -344,6 +344,11 @@ class SearchConfig(Model):
         return ruled or self.screening is not None
 
     @property
+    def screening_cost(self) -> float:
+        """Samples of a trial's screening, in epochs of the full training; 0 where there is none."""
+        return 0.0 if self.screening is None else self.screening.cost
+
+    @property
     def chosen_sampler(self) -> str:
         """The sampler, where it is ``auto`` the one for this many trials (docs/search.md)."""
         if self.sampler != "auto":

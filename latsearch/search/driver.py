@@ -171,10 +171,9 @@ class Search:
         self._proposals = Proposals(
             config.space, sampler, config.search.seed, config.search.enqueue, refuse
         )
-        screening = config.search.screening
-        self._rungs = Rungs(config.search.stopping, screening)
+        self._rungs = Rungs(config.search.stopping, config.search.screening)
         self._stops_early = config.search.stops_early
-        self._screening_cost = 0.0 if screening is None else screening.cost
+        self._screening_cost = config.search.screening_cost
         self._budgets: dict[int, int] = {}
         self._observers: list[Observer] = []
         self._token = study.start_session()

@@ -73,8 +73,7 @@ def _taken(study: Study, other: Study, name: str) -> tuple[list[Observation], st
             continue
         objectives = tuple(config.objectives)
         seen = observe(values, record.curve, objectives, config.constraints)
-        screening = other.config.search.screening
-        cost = 0.0 if screening is None else screening.cost
+        cost = other.config.search.screening_cost
         reached = stages(record.log, record.epoch, objectives, config.constraints, cost)
         found.append(replace(seen, stages=reached))
     line = f"warm start from {name}: {len(found)} of {len(records)} trials"
