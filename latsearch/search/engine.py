@@ -44,6 +44,7 @@ from latsearch.search.worker import (
 _LOST = "its machine went away"
 _RESULT = "latsearch"
 _NODE = "node"
+_RAYS_OWN = ("trial_id", "training_iteration", "done", "node_ip", "pid")  # of a result
 
 
 def run_on_ray(
@@ -124,6 +125,7 @@ def _run(
             run_config=tune.RunConfig(
                 name="run",
                 storage_path=scratch,
+                callbacks=[_Forgets()],
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -257,6 +259,21 @@ class _Decisions(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         with self._bridge.noted():
             self._bridge.died(trial.trial_id, _told(trial))
+
+
+class _Forgets(tune.Callback):  # type: ignore[misc]
+    """Leaves Ray its own part of each result alone.
+
+    It keeps every trial's last one until the search ends, with its configuration and statistics of
+    each number in it: some 30 kB a trial.
+    """
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Runs after the scheduler, and before Ray puts the result away."""
+        for name in result.keys() - set(_RAYS_OWN):
+            del result[name]
 
 
 def _told(trial: Any) -> str | None:

@@ -57,7 +57,7 @@ class Journal(BaseJournalBackend):
         """Append entries; they are on the disk a little later.
 
         Raises:
-            StudyError: they cannot be written, or not within `PATIENCE` seconds.
+            StudyError: the file is gone, or cannot be written, or not within `PATIENCE` seconds.
         """
         data = b"".join(sealed(log) for log in logs)
         start, pause, told = time.monotonic(), 0.5, False
@@ -65,6 +65,11 @@ class Journal(BaseJournalBackend):
             try:
                 self._append(data)
                 break
+            except FileNotFoundError as error:
+                raise StudyError(
+                    f"{self._path} is gone: it was moved or deleted while the search ran; put the "
+                    "study's folder back, and the same command goes on"
+                ) from error
             except OSError as error:
                 if error.errno not in _PASSING or time.monotonic() - start + pause > PATIENCE:
                     raise StudyError(
@@ -88,8 +93,11 @@ class Journal(BaseJournalBackend):
         self._thread.submit(self._flush)
 
     def _append(self, data: bytes) -> None:
-        """Append all or nothing: after half a line nobody could read the next one."""
-        with get_lock_file(self._lock), self._path.open("ab", buffering=0) as file:
+        """Append all or nothing: after half a line nobody could read the next one.
+
+        A file that is gone is not made anew: without what was in it, it would be another study.
+        """
+        with get_lock_file(self._lock), self._path.open("r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             try:
                 rest = memoryview(data)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from latsearch.errors import StudyError
 from latsearch.search.journal import Journal
 from latsearch.search.mending import mend
 
@@ -89,6 +90,21 @@ def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert [entry["n"] for entry in Journal(path).read_logs(0)] == list(range(20))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
+def test_a_journal_that_is_gone_is_not_begun_anew(tmp_path: Path, whole: bool) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    journal = Journal(folder / "study.journal")
+    journal.append_logs([{"n": 0}])
+    moved = (folder if whole else folder / "study.journal").rename(tmp_path / "moved")
+    with pytest.raises(StudyError, match="study.journal is gone: .*; put the study's folder back"):
+        journal.append_logs([{"n": 1}])
+    moved.rename(folder if whole else folder / "study.journal")
+    journal.append_logs([{"n": 1}])
+    assert [entry["n"] for entry in journal.read_logs(0)] == [0, 1]
+    assert flushed(journal)
 
 
 def test_a_journal_that_is_deleted_while_it_is_flushed_is_no_error(tmp_path: Path) -> None:
