@@ -99,7 +99,7 @@ def test_a_journal_that_is_gone_is_not_begun_anew(tmp_path: Path, whole: bool) -
     journal = Journal(folder / "study.journal")
     journal.append_logs([{"n": 0}])
     moved = (folder if whole else folder / "study.journal").rename(tmp_path / "moved")
-    with pytest.raises(StudyError, match="study.journal is gone: .*; put the study's folder back"):
+    with pytest.raises(StudyError, match=r"study.journal is gone: .*; put the study's folder back"):
         journal.append_logs([{"n": 1}])
     moved.rename(folder if whole else folder / "study.journal")
     journal.append_logs([{"n": 1}])
