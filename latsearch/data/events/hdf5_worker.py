@@ -26,8 +26,8 @@ _LENGTH = -1  # in place of a row: how many there are
 
 def main() -> None:
     """Answer requests until there are no more."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _bound(resource.RLIMIT_AS, _MEMORY)
+    _bound(resource.RLIMIT_CORE, 0)
     for line in sys.stdin.buffer:
         request = json.loads(line)
         file = Path(request["file"])
@@ -46,6 +46,13 @@ def main() -> None:
         for array in arrays:
             sys.stdout.buffer.write(np.ascontiguousarray(array).tobytes())
         sys.stdout.buffer.flush()
+
+
+def _bound(kind: int, most: int) -> None:
+    """Lower a limit; where it is lower already (`ulimit`), raising it would be refused."""
+    _, hard = resource.getrlimit(kind)
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (bound, bound))
 
 
 class _Missing(Exception):
