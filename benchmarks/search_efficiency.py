@@ -170,6 +170,15 @@ def confirm_live(arguments: argparse.Namespace) -> None:
               f"{counts[middle]} trainings")  # fmt: skip
 
 
+def print_bounds(arguments: argparse.Namespace) -> None:
+    """Print the compute that busy workers need at least, whatever they are given to train."""
+    for judge, full in itertools.product(judges(arguments.grid), (True, False)):
+        seconds = judge.earliest(arguments.share, full=full)
+        counts = "full trainings" if full else "stopped after any epoch"
+        computes = [f"{count} workers {seconds * count:.1f} s" for count in arguments.workers]
+        print(f"seed {judge.seen}, {counts:24} {', '.join(computes)}")
+
+
 def main() -> None:
     """Carry out, summarise, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -178,6 +187,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw hypervolume against compute into this file")
     parser.add_argument("--results", type=Path, help="file of finished runs; is continued")
     parser.add_argument("--summary", action="store_true", help="only of the runs that are there")
+    parser.add_argument("--bound", action="store_true", help="only what no search can do better")
     parser.add_argument("--grid", choices=["digits", "fashion_mnist"], default="digits")
     parser.add_argument("--share", type=float, default=SHARE, help="of the hypervolume to reach")
     parser.add_argument("--seeds", type=int, default=30, help="runs of each method")
@@ -195,6 +205,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.live:
         confirm_live(arguments)
+        return
+    if arguments.bound:
+        print_bounds(arguments)
         return
     if unknown := set(arguments.methods) - {*OURS, *PEERS}:
         parser.error(f"unknown {', '.join(unknown)}; known: {', '.join([*OURS, *PEERS])}")

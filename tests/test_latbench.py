@@ -102,6 +102,20 @@ def test_the_whole_table_scores_one(judge: Judge):
     assert 0.95 < judge.attainable <= 1.0
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_nobody_is_there_before_enough_trainings_have_ended(judge: Judge, full: bool):
+    table, seconds = judge.table, judge.table.seconds[judge.seen]
+    ends = seconds.sum(axis=1, keepdims=True) if full else seconds.cumsum(axis=1)
+
+    def share(until: float) -> float:
+        counted = np.argwhere(ends <= until)
+        rows = [judge.rows(int(c), table.epochs if full else int(e) + 1) for c, e in counted]
+        return judge.share(np.concatenate(rows))
+
+    moment = judge.earliest(0.9, full=full)
+    assert share(moment + 1e-9) >= 0.9 > share(moment - 1e-6)
+
+
 def test_the_row_at_a_threshold_is_the_last_one_not_above_it(judge: Judge):
     curve = judge.validation(5, 12)
     assert row_at(curve, float("inf")) == len(curve) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -67,6 +68,29 @@ class Judge:
     def share(self, losses: np.ndarray) -> float:
         """Hypervolume of rows as a share of the whole."""
         return pareto.hypervolume(losses, self._point) / self.whole
+
+    def earliest(self, share: float, *, full: bool) -> float:
+        """Seconds until all trainings, begun at once, have a share of the hypervolume.
+
+        Nobody's n workers get there with less compute than n times that, whatever they train.
+
+        Args:
+            share: of the hypervolume.
+            full: whether trainings count at their end alone; else after each epoch.
+        """
+        ends = []
+        for configuration in range(self.table.size):
+            last = self.table.epochs_of(configuration, self.seen)
+            spent = self.table.seconds[self.seen, configuration].cumsum()
+            epochs = range(max(1, last) if full else 1, last + 1)
+            ends += [(float(spent[epoch - 1]), configuration, epoch) for epoch in epochs]
+        ends.sort()
+
+        def enough(count: int) -> bool:
+            rows = np.concatenate([self.rows(number, epoch) for _, number, epoch in ends[:count]])
+            return self.share(rows[pareto.nondominated(rows)]) >= share
+
+        return ends[bisect_left(range(1, len(ends)), True, key=enough)][0]
 
     def _last(self, configuration: int) -> int:
         return self.table.epochs_of(configuration, self._scored)
