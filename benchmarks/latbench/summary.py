@@ -109,7 +109,8 @@ def plot(lines: Sequence[Line], file: Path, workers: int = 1) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), sharey=True, layout="constrained")
+    methods = sorted({line["method"] for line in lines if not line["method"].startswith("ours-")})
     compute = np.geomspace(0.3, max(line["table_cost"] for line in lines), 200)
     for panel, setting in zip(panels, (CURVES, DOCUMENTED), strict=True):
         shown = defaultdict(list)
@@ -119,8 +120,11 @@ def plot(lines: Sequence[Line], file: Path, workers: int = 1) -> None:
                 ours or (line["setting"] == setting and not line["method"].startswith("ours-"))
             ):
                 shown[line["method"]].append(_shares(line, compute))
-        for index, (method, shares) in enumerate(sorted(shown.items())):
-            style = {"color": "black", "linewidth": 2.5} if method == "ours" else {}
+        for method, shares in sorted(shown.items()):
+            index = methods.index(method)
+            style = {"color": f"C{index}"}
+            if method == "ours":
+                style = {"color": "black", "linewidth": 2.5}
             median = np.median(shares, axis=0)
             median[median >= 0.949] = np.maximum.accumulate(median)[median >= 0.949]
             ended = np.flatnonzero(median >= 0.95)
@@ -132,7 +136,9 @@ def plot(lines: Sequence[Line], file: Path, workers: int = 1) -> None:
         panel.set_ylim(0.5, 1.0)
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("share of the hypervolume of all trainings")
-    panels[1].legend(fontsize=8, loc="lower right")
+    curves = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+    drawn = [method for method in methods if method in curves]
+    figure.legend([curves[method] for method in drawn], drawn, loc="outside right center")
     figure.savefig(file, dpi=140)
     plt.close(figure)
 
