@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from latsearch.data.known import Dataset, LoadOptions
+from latsearch.data.matlab import read_matlab
 from latsearch.data.md5 import check_md5
 from latsearch.data.splits import Samples
 from latsearch.errors import DataError
@@ -33,10 +33,8 @@ def read_part(file: Path) -> Samples:
     Raises:
         DataError: the file cannot be read or is damaged.
     """
-    from scipy.io import loadmat  # type: ignore[import-untyped]
-
     try:
-        found: dict[str, Any] = loadmat(file, variable_names=("X", "y"))
+        found = read_matlab(file, ("X", "y"))
         images, labels = found["X"], found["y"].reshape(-1)
         pixels = np.ascontiguousarray(images.transpose(3, 2, 0, 1))  # stored as [H, W, C, N]
         return Samples(pixels, labels.astype(np.int64) % 10)
