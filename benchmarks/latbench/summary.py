@@ -122,14 +122,13 @@ def plot(lines: Sequence[Line], file: Path, workers: int = 1) -> None:
                 shown[line["method"]].append(_shares(line, compute))
         for method, shares in sorted(shown.items()):
             index = methods.index(method)
-            style = {"color": f"C{index}"}
-            if method == "ours":
-                style = {"color": "black", "linewidth": 2.5}
+            ours = method == "ours"
+            style = {"color": "black", "linewidth": 2.5} if ours else {"color": f"C{index}"}
             median = np.median(shares, axis=0)
             median[median >= 0.949] = np.maximum.accumulate(median)[median >= 0.949]
             ended = np.flatnonzero(median >= 0.95)
             stop = ended[0] + 1 if len(ended) else len(compute)
-            dashes = "-" if index % 2 == 0 or method == "ours" else "--"
+            dashes = "-" if index % 2 == 0 or ours else "--"
             panel.plot(compute[:stop], median[:stop], dashes, label=method, **style)
         panel.axhline(0.95, color="grey", linewidth=0.8, linestyle=":")
         panel.set(xscale="log", xlabel="compute, seconds of training", title=setting)

@@ -1,6 +1,6 @@
 """Arrays of numbers in MATLAB files of version 5 to 7.
 
-Read here and not by SciPy, whose reader a damaged file can make write outside its memory. Format:
+Read here and not by SciPy, whose reader a damaged file can end with a segmentation fault. Format:
 MathWorks, MAT-File Format, chapter 1. An element is a type, a size and data; an array is an element
 of elements: flags, dimensions, name, numbers; version 7 packs each array with zlib.
 """

@@ -44,7 +44,7 @@ from latsearch.search.worker import (
 _LOST = "its machine went away"
 _RESULT = "latsearch"
 _NODE = "node"
-_RAYS_OWN = ("trial_id", "training_iteration", "done", "node_ip", "pid")  # of a result
+_RAYS_OWN = {"trial_id", "training_iteration", "done", "node_ip", "pid"}  # of a result
 
 
 def run_on_ray(
@@ -272,7 +272,7 @@ class _Forgets(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Runs after the scheduler, and before Ray puts the result away."""
-        for name in result.keys() - set(_RAYS_OWN):
+        for name in result.keys() - _RAYS_OWN:
             del result[name]
 
 
