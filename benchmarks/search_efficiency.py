@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,9 @@ def main() -> None:
     if arguments.quick:
         arguments.seeds, arguments.workers = 3, [1]
         arguments.methods = ["ours", "random", "optuna-tpe", "syne-moasha-corrected"]
+    wanted = [name for name in arguments.methods if name.startswith("syne-")]
+    if wanted and not arguments.summary and find_spec("syne_tune") is None:
+        parser.error(f"{', '.join(wanted)} needs Syne Tune: pip install -e '.[bench]'")
     with tempfile.TemporaryDirectory() as scratch:
         file = arguments.results or Path(scratch) / "runs.jsonl"
         if not arguments.summary:

@@ -27,7 +27,7 @@ network:
 train: {epochs: 2}
 constraints: {macs: {max: 1e6}}
 search:
-  trials: 3
+  trials: 6
   enqueue: [{network.family: custom, network.options.width: 12, network.timesteps: 3}]
 """
 CODE = """
@@ -83,7 +83,7 @@ def test_from_the_yaml_to_a_registered_model(own: Path) -> None:
     assert not (own / "runs").exists()
     assert "it works" in typed("run", "own.yaml", "--smoke", "--allow-code").stdout
     done = typed("run", "own.yaml", "--allow-code", "--workers", "0")
-    assert "3 of 3 trials (0 failed)" in done.stdout
+    assert "6 of 6 trials (0 failed)" in done.stdout
     where = "network.family == 'custom'"
     chosen = json.loads(typed("select", "own", "--where", where, "--json").stdout)
     assert chosen["network.options.width"] in range(8, 17)
@@ -115,7 +115,8 @@ def test_from_the_yaml_to_a_registered_model(own: Path) -> None:
     assert np.allclose(answer["energy"], energy)
 
 
-def test_a_network_that_cannot_be_counted_is_refused_before_the_search(own: Path) -> None:
+def uncounted(own: Path, *changes: tuple[str, str]) -> None:
+    """Give the user's network a layer that cannot be counted, and change the study."""
     code = CODE.replace("nn.Linear(64, width)", "nn.Bilinear(64, 1, width)").replace(
         "self.first(images.flatten(1))",
         "self.first(images.flatten(1), torch.ones(len(images), 1))",
@@ -123,14 +124,27 @@ def test_a_network_that_cannot_be_counted_is_refused_before_the_search(own: Path
     (own / "own_net_module.py").unlink()
     (own / "uncounted_net_module.py").write_text(code)
     study = YAML.replace("own_net_module", "uncounted_net_module")
-    (own / "own.yaml").write_text(study.replace("{choices: [custom, mlp]}", "custom"))
+    for change in (("{choices: [custom, mlp]}", "custom"), *changes):
+        study = study.replace(*change)
+    (own / "own.yaml").write_text(study)
+
+
+def test_a_network_that_cannot_be_counted_is_refused_before_the_search(own: Path) -> None:
+    uncounted(own)
     line = refusal("run", "own.yaml", "--allow-code", "--workers", "0")
     assert "cannot count the operations of first (Bilinear)" in line
     assert "leave energy and macs out of objectives and constraints" in line
+
+
+def test_a_network_that_cannot_be_counted_is_searched_without_energy(own: Path) -> None:
+    objectives = "objectives: {accuracy: maximize, latency: minimize}"
+    uncounted(own, ("constraints: {macs: {max: 1e6}}", objectives))
+    done = typed("run", "own.yaml", "--allow-code", "--workers", "0")
+    assert "6 of 6 trials (0 failed)" in done.stdout
 
 
 @pytest.mark.slow
 def test_on_ray(own: Path) -> None:
     """Workers find the module where the search was started."""
     done = typed("run", "own.yaml", "--allow-code", "--workers", "2")
-    assert "3 of 3 trials (0 failed)" in done.stdout
+    assert "6 of 6 trials (0 failed)" in done.stdout

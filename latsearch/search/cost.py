@@ -44,7 +44,7 @@ class TrainingCost:
         """The cost, as a number of MACs.
 
         Raises:
-            LatsearchError: the network does not fit the images.
+            LatsearchError: the network does not fit the images, or is code that fails.
         """
         key = identity(values)
         if key not in self._known:
@@ -53,16 +53,22 @@ class TrainingCost:
 
     def _compute(self, trial: TrialConfig) -> float:
         # torch takes seconds to import: only a search that asks for a cost waits for it
+        from latsearch.snn.custom import CustomNetwork
         from latsearch.snn.energy import dense_operations
-        from latsearch.snn.networks import build_network
+        from latsearch.snn.networks import build_any
 
         network, train = trial.network, trial.train
-        built = build_network(network, self._shape, self._classes, meta=True)
-        stem, behind = dense_operations(built)
-        looks = 1 if built.encoder.still else network.timesteps
+        built = build_any(network, self._shape, self._classes, meta=True)
+        if isinstance(built, CustomNetwork):
+            # what cannot be counted of the user's code is left out: only relations matter
+            stem, behind = (0.0, 0.0) if built.uncounted else dense_operations(built)
+            looks, layers = 1, len(built.layers)
+        else:
+            stem, behind = dense_operations(built)
+            looks = 1 if built.encoder.still else network.timesteps
+            layers = len(built.projections()) + 2  # the encoder and the output
         macs = stem * looks + behind * network.timesteps
         updates = built.hidden_neurons() * network.timesteps
-        layers = len(built.projections()) + 2  # the encoder and the output
         steps = max(1, self._samples // train.batch_size)
         epoch = self._samples * (macs + NEURON * updates) + steps * layers * LAYER
         ordinary = self._samples * (stem + behind) + steps * layers * LAYER  # in one timestep

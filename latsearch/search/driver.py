@@ -526,7 +526,8 @@ class Search:
 
 def _fault(report: EpochReport, objectives: Iterable[str]) -> str | None:
     """What makes a report unusable."""
-    for column in dict.fromkeys(("accuracy", "latency", "energy", "silent_fraction", *objectives)):
+    # energy only where it is asked for: of a user's own network it may not be known
+    for column in dict.fromkeys(("accuracy", "latency", "silent_fraction", *objectives)):
         values = report.curve.figures(column)
         if len(values) == 0 or not np.isfinite(values).all():
             return f"epoch {report.epoch}: {column} is not finite on every row of the curve"
