@@ -105,6 +105,7 @@ def _ours(judge: Judge, run: Run, limits: Limits) -> Score:
         Cluster(run.workers),
         curves=settings.curves,
         costs=settings.costs,
+        ceilings=settings.ceilings,
     )
 
 

@@ -30,6 +30,7 @@ from latsearch.runs import (
     study_folder,
 )
 from latsearch.search.address import use_address
+from latsearch.search.ceilings import Ceilings
 from latsearch.search.cost import TrainingCost
 from latsearch.search.database import environment_url, remember
 from latsearch.search.driver import Event, Observer, Search
@@ -319,7 +320,8 @@ def _search(
     """Search until done or out of time; whether every trial has ended."""
     config = study.config
     cost = TrainingCost(config.space, splits.input_shape, splits.classes, len(splits.train))
-    sampler = sampler_for(config, study.reference, cost)
+    ceilings = Ceilings(config, splits.input_shape, splits.classes, splits.duration_ms)
+    sampler = sampler_for(config, study.reference, cost, ceilings)
     limits = Limits(config, splits.input_shape, splits.classes)
     search = Search(study, sampler, before=before, refuse=limits.broken)
     search.observe(observer)

@@ -12,6 +12,7 @@ from latbench.scoring import THRESHOLDS, Judge, Score, row_at
 
 from latsearch.config import StudyConfig
 from latsearch.objectives import NUMERIC_COLUMNS, DecisionCurve, EpochReport
+from latsearch.search.ceilings import Ceilings
 from latsearch.search.cost import TrainingCost
 from latsearch.search.driver import Search, TrialEnded
 from latsearch.search.results import curve_losses, knee_row, violations
@@ -39,6 +40,7 @@ def run_ours(
     *,
     curves: bool = True,
     costs: bool = True,
+    ceilings: bool = True,
 ) -> Score:
     """The score of our search.
 
@@ -50,13 +52,18 @@ def run_ours(
         curves: whether a training is a curve; else it is its knee row alone, for the sampler, the
             rungs and the score.
         costs: whether the sampler is told what trainings cost.
+        ceilings: whether it is told the most that configurations allow.
     """
     table = judge.table
     study = memory_study(config, judge.reference)
-    cost = TrainingCost(
-        config.space, SHAPES[config.data.name], table.classes, table.about["samples"]["train"]
+    shape = SHAPES[config.data.name]
+    cost = TrainingCost(config.space, shape, table.classes, table.about["samples"]["train"])
+    sampler = sampler_for(
+        config,
+        judge.reference,
+        cost if costs else lambda values: 1.0,
+        Ceilings(config, shape, table.classes) if ceilings else None,
     )
-    sampler = sampler_for(config, judge.reference, cost if costs else lambda values: 1.0)
     search = Search(study, sampler)
     score = Score(judge)
 

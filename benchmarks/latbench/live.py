@@ -22,6 +22,7 @@ from latsearch.config import PROFILES, StudyConfig, TrialConfig, load_study
 from latsearch.data import load
 from latsearch.evaluation import validation_curve
 from latsearch.objectives import EpochReport
+from latsearch.search.ceilings import Ceilings
 from latsearch.search.cost import TrainingCost
 from latsearch.search.driver import Search
 from latsearch.search.reference import reference_point
@@ -83,7 +84,8 @@ class LiveRun:
         config = VARIANTS[name].study(self.config, self._seed, int(self.config.space.size))
         splits = self._splits
         cost = TrainingCost(config.space, splits.input_shape, splits.classes, len(splits.train))
-        sampler = sampler_for(config, self._reference, cost)
+        ceilings = Ceilings(config, splits.input_shape, splits.classes)
+        sampler = sampler_for(config, self._reference, cost, ceilings)
         search = Search(memory_study(config, self._reference), sampler)
         while not self._clock.over and not search.done:
             assignment = search.ask()

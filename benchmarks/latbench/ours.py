@@ -22,11 +22,13 @@ class Variant:
         curves: whether a training is a curve, or its knee row alone.
         search: settings of the study's section `search`.
         costs: whether the sampler knows what trainings cost, or takes them all for equal.
+        ceilings: whether it knows the most that configurations allow.
     """
 
     curves: bool
     search: Mapping[str, Any]
     costs: bool = True
+    ceilings: bool = True
 
     def study(self, study: StudyConfig, seed: int, trials: int) -> StudyConfig:
         """The grid's study with these settings."""
@@ -40,6 +42,7 @@ VARIANTS: Mapping[str, Variant] = {
     "ours-without-curves": Variant(False, _OURS),
     "ours-without-stopping": Variant(True, {**_OURS, "stopping": None}),
     "ours-without-costs": Variant(True, _OURS, costs=False),
+    "ours-without-ceilings": Variant(True, _OURS, ceilings=False),
     "ours-with-tpe": Variant(True, {**_OURS, "sampler": "tpe"}),
     "ours-with-gp": Variant(True, {**_OURS, "sampler": "gp"}),
     "ours-with-random": Variant(True, {**_OURS, "sampler": "random"}),

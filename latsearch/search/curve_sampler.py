@@ -3,8 +3,11 @@
 A training is observed at a few stages of its progress, also one that was stopped early. For each
 objective a Gaussian process predicts the curve, at `KNOTS` places along it, from the configuration
 and the progress; another one the cost of a full training, which is computed, never measured
-(`cost`), so that proposals are the same in every run. With the front F of what was measured, the
-next trial is the x with the most hypervolume that its full training should add for its cost,
+(`cost`), so that proposals are the same in every run. Latency and energy are predicted as shares of
+the most that the configuration allows (`ceilings`), which is computed too: that a network of twice
+the neurons takes about twice the energy has not to be learnt from trials. With the front F of what
+was measured, the next trial is the x with the most hypervolume that its full training should add
+for its cost,
 
     a(x) = E[ HV(F ∪ curve(x)) − HV(F) ] / cost(x).
 
@@ -21,12 +24,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latsearch import pareto
-from latsearch.config import Parameter, Space, Value
+from latsearch.config import Space, Value
 from latsearch.objectives import FloatArray
 from latsearch.search.observations import Observation, Stage
-from latsearch.search.points import identity, place_of, value_at
+from latsearch.search.points import coordinates, identity, random_point
 from latsearch.search.processes import fit
 from latsearch.search.results import reference_losses
+from latsearch.search.scales import Ceilings, Scales
 
 if TYPE_CHECKING:
     from latsearch.search.sampler import Sampler
@@ -57,6 +61,7 @@ class CurveSampler:
         seed: int,
         start: Sampler,
         cost: Cost,
+        ceilings: Ceilings,
     ):
         """Keep what proposals depend on.
 
@@ -66,8 +71,10 @@ class CurveSampler:
             seed: of the study.
             start: proposes until enough trials are measured.
             cost: of a full training with these values, in any unit.
+            ceilings: the most that these values allow, by objective; none where nothing is known.
         """
         self._cost = cost
+        self._scales = Scales(space, tuple(reference), ceilings, seed)
         self._space = space
         self._objectives = tuple(reference)
         self._reference = reference_losses(reference, self._objectives)
@@ -82,13 +89,13 @@ class CurveSampler:
         if len(measured) < STARTUP_TRIALS:
             return self._start.propose(history, number, attempt)
         generator = np.random.default_rng([self._seed, number, attempt, 2])
-        model = _CurveModel(self._space, measured, _running(history), self._cost)
+        model = _CurveModel(self._space, measured, _running(history), self._cost, self._scales)
         front, members = _front(measured)
         known = {identity(seen.values) for seen in history}
         points = {identity(point): point for point in self._candidates(members, generator)}
         new = [point for key, point in points.items() if key not in known]
         if not new:
-            return self._any(generator)
+            return random_point(self._space, generator)
         mean, deviation, cost = model.predict(new)
         floor = self._floor(measured)
         front = np.concatenate([front, model.running])
@@ -120,23 +127,14 @@ class CurveSampler:
         self, members: Sequence[Values], generator: np.random.Generator
     ) -> Iterator[dict[str, Value]]:
         for _ in range(_RANDOM):
-            yield self._any(generator)
+            yield random_point(self._space, generator)
         names = [parameter.name for parameter in self._space.parameters]
         for _ in range(_NEAR):
             parent = members[int(generator.integers(len(members)))]
             count = min(len(names), 1 + int(generator.integers(2)))
             changed = set(generator.choice(names, size=count, replace=False))
-            yield self._any(generator, {n: v for n, v in parent.items() if n not in changed})
-
-    def _any(self, generator: np.random.Generator, kept: Values | None = None) -> dict[str, Value]:
-        """A random point of the space, but for the values that are kept."""
-
-        def suggest(parameter: Parameter) -> Value:
-            if kept and parameter.name in kept:
-                return kept[parameter.name]
-            return value_at(parameter, float(generator.random()))
-
-        return self._space.ask(suggest)
+            kept = {name: value for name, value in parent.items() if name not in changed}
+            yield random_point(self._space, generator, kept)
 
 
 class _CurveModel:
@@ -152,15 +150,18 @@ class _CurveModel:
         measured: Sequence[Observation],
         running: Sequence[Values],
         cost: Cost,
+        scales: Scales,
     ):
         self._space = space
+        self._scales = scales
         stages = _stages(measured)
         inputs = [self._place(values, stage.share) for values, stage in stages]
         curves = [_knots(stage) for _, stage in stages]
         ends = [seen.values for seen in measured[-_MOST_TRIALS:]]
         full = [self._place(values) for values in ends]
         costs = [[np.log(cost(values))] for values in ends]
-        outputs = np.stack(curves)  # [N, Q, M]
+        offset, factor = scales.of([values for values, _ in stages])
+        outputs = (np.stack(curves) - offset) / factor  # [N, Q, M]
         self._curves = [
             fit(np.array(inputs), outputs[:, :, column]) for column in range(outputs.shape[-1])
         ]
@@ -177,27 +178,17 @@ class _CurveModel:
         places = np.array([self._place(values) for values in points])
         found = [process.predict(places) for process in self._curves]
         costs, _ = self._costs.predict(places)
+        offset, factor = self._scales.of(points)
         return (
-            np.stack([mean for mean, _ in found], axis=-1),
-            np.stack([deviation for _, deviation in found], axis=-1),
+            np.stack([mean for mean, _ in found], axis=-1) * factor + offset,
+            np.stack([deviation for _, deviation in found], axis=-1) * factor,
             np.exp(costs[:, 0]),
         )
 
     def _place(self, values: Values, share: float = 1.0) -> list[float]:
         """Inputs of a configuration after a share of its budget."""
-        places = [x for p in self._space.parameters for x in _coordinates(p, values.get(p.name))]
-        return [*places, max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)]
-
-
-def _coordinates(parameter: Parameter, value: Value) -> list[float]:
-    """A value's inputs: its place on a scale, or one input for each of several names.
-
-    A field that is not used lies in the middle.
-    """
-    names = [choice for choice in parameter.choices if not isinstance(choice, int | float)]
-    if len(parameter.choices) > 2 and names:
-        return [float(value == choice) for choice in parameter.choices]
-    return [0.5 if value is None else place_of(parameter, value)]
+        progress = max(0.0, 1.0 + float(np.log2(share)) / _HALVINGS)
+        return [*coordinates(self._space, values), progress]
 
 
 def _stages(measured: Sequence[Observation]) -> list[tuple[Values, Stage]]:

@@ -55,12 +55,41 @@ def place_of(parameter: Parameter, value: Value) -> float:
     return (value - parameter.low) / (parameter.high - parameter.low)
 
 
+def coordinates(space: Space, values: Mapping[str, Value]) -> list[float]:
+    """A configuration's inputs of a model, on the scale 0..1, as many for every configuration.
+
+    A value's place on its scale, or one input for each of several names. A field that is not used
+    lies in the middle.
+    """
+    return [x for p in space.parameters for x in _coordinates(p, values.get(p.name))]
+
+
+def _coordinates(parameter: Parameter, value: Value) -> list[float]:
+    names = [choice for choice in parameter.choices if not isinstance(choice, int | float)]
+    if len(parameter.choices) > 2 and names:
+        return [float(value == choice) for choice in parameter.choices]
+    return [0.5 if value is None else place_of(parameter, value)]
+
+
 def identity(values: Mapping[str, Value]) -> Hashable:
     """What two equal points have in common, however the last digits were rounded."""
     return tuple(
         (name, f"{value:.12g}" if isinstance(value, float) else value)
         for name, value in sorted(values.items())
     )
+
+
+def random_point(
+    space: Space, generator: np.random.Generator, kept: Mapping[str, Value] | None = None
+) -> dict[str, Value]:
+    """A random point of the space, but for the values that are kept."""
+
+    def suggest(parameter: Parameter) -> Value:
+        if kept and parameter.name in kept:
+            return kept[parameter.name]
+        return value_at(parameter, float(generator.random()))
+
+    return space.ask(suggest)
 
 
 def walk(space: Space, generator: np.random.Generator) -> Iterator[dict[str, Value]]:

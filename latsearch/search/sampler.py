@@ -40,6 +40,7 @@ def sampler_for(
     config: StudyConfig,
     reference: Mapping[str, float],
     cost: Callable[[Mapping[str, Value]], float] | None = None,
+    ceilings: Callable[[Mapping[str, Value]], Mapping[str, float]] | None = None,
 ) -> Sampler:
     """The sampler that a study asks for.
 
@@ -47,6 +48,8 @@ def sampler_for(
         config: the study.
         reference: its hypervolume's reference point by objective.
         cost: of a full training, for a sampler that weighs it; None: its epochs.
+        ceilings: the most that a configuration allows, by objective, for a sampler that models
+            what is measured in relation to it; None: nothing is known.
     """
     search, objectives = config.search, tuple(config.objectives)
     if search.chosen_sampler != "curves":
@@ -57,7 +60,13 @@ def sampler_for(
         return float(config.space.trial(values).train.epochs)
 
     start = OptunaSampler(config.space, len(objectives), "qmc", search.seed)
-    return CurveSampler(config.space, reference, search.seed, start, cost or epochs)
+    return CurveSampler(
+        config.space, reference, search.seed, start, cost or epochs, ceilings or _none_known
+    )
+
+
+def _none_known(values: Mapping[str, Value]) -> Mapping[str, float]:
+    return {}
 
 
 class OptunaSampler:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from latsearch.config import Parameter, Value, parse_study
-from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler, _coordinates
+from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler
 from latsearch.search.driver import Search
 from latsearch.search.observations import Observation, Stage, stages
-from latsearch.search.points import identity, place_of, value_at
+from latsearch.search.points import _coordinates, identity, place_of, value_at
 from latsearch.search.sampler import sampler_for
 from latsearch.search.simulate import Simulation, memory_study
 from tests.search import studies
