@@ -28,7 +28,7 @@ from latsearch.config import Space, Value
 from latsearch.objectives import FloatArray
 from latsearch.search.observations import Observation, Stage
 from latsearch.search.points import coordinates, identity, random_point
-from latsearch.search.processes import fit
+from latsearch.search.processes import fit, one_thread
 from latsearch.search.results import reference_losses
 from latsearch.search.scales import Ceilings, Scales
 
@@ -88,6 +88,16 @@ class CurveSampler:
         measured = [seen for seen in history if seen.stages]
         if len(measured) < STARTUP_TRIALS:
             return self._start.propose(history, number, attempt)
+        with one_thread():
+            return self._propose(history, measured, number, attempt)
+
+    def _propose(
+        self,
+        history: Sequence[Observation],
+        measured: Sequence[Observation],
+        number: int,
+        attempt: int,
+    ) -> dict[str, Value]:
         generator = np.random.default_rng([self._seed, number, attempt, 2])
         model = _CurveModel(self._space, measured, _running(history), self._cost, self._scales)
         front, members = _front(measured)

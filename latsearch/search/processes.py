@@ -8,7 +8,9 @@ Matérn-5/2 with a length scale l_d for each input dimension; all Q outputs shar
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from scipy.linalg import (  # type: ignore[import-untyped]
     solve_triangular,
 )
 from scipy.optimize import minimize  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from latsearch.objectives import FloatArray
 
@@ -75,6 +78,21 @@ class Process:
             np.concatenate([self.inputs, inputs]),
             np.concatenate([known, standard]),
         )
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """A context in which NumPy and SciPy compute with one thread.
+
+    The matrices here are small: threads would only wait for each other, ten times as long where
+    trainings keep the cores busy. And figures do not depend on the number of cores.
+    """
+    limited: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def fit(inputs: FloatArray, targets: FloatArray) -> Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from latsearch.config import Parameter, Value, parse_study
 from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler
@@ -55,6 +56,23 @@ def test_proposals_are_new_points_of_the_space():
         values = sampler(number).propose(seen, number)
         CONFIG.space.trial(values)
         assert identity(values) not in known
+
+
+def test_it_computes_with_one_thread_for_the_others_train():
+    def threads() -> list[int]:
+        blas = (one for one in threadpool_info() if one["user_api"] == "blas")
+        return [library["num_threads"] for library in blas]
+
+    def cost(values: dict[str, Value]) -> float:
+        seen.append(threads())
+        return 1.0
+
+    before, seen = threads(), list[list[int]]()
+    made = sampler_for(CONFIG, REFERENCE, cost)
+    made.propose(history(8), 8)
+    assert seen
+    assert all(count == 1 for counts in seen for count in counts)
+    assert threads() == before
 
 
 def test_it_starts_without_a_model():
