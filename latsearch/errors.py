@@ -67,6 +67,15 @@ class ConfigError(UserError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
+class NotFiniteError(UserError, ValueError):
+    """Output potentials that are NaN or infinite."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the potentials are not finite (NaN or inf): weights of the network are too large"
+        )
+
+
 class DataError(UserError):
     """A data set that is missing, unreadable or damaged."""
 

@@ -342,7 +342,7 @@ class Trainer:
             curve = measurement.curve(validation.labels[: len(images)], ends)
         except ValueError as error:
             raise TrainingError(
-                f"{error} after epoch {self.epoch}: try a lower train.lr than "
+                f"after epoch {self.epoch} {error}; try a lower train.lr than "
                 f"{self.trial.train.lr:g}"
             ) from error
         if self._robust is not None:

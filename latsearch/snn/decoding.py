@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latsearch.errors import NotFiniteError
 from latsearch.objectives import FIRST_SPIKE, READOUT, DecisionCurve, FloatArray
 
 if TYPE_CHECKING:
@@ -343,5 +344,5 @@ def _potentials(values: ArrayLike) -> NDArray[np.floating[Any]]:
     if array.ndim != 3 or 0 in array.shape:
         raise ValueError(f"potentials must be [T, B, K] and not empty, got {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError("the potentials are not finite (NaN or inf)")
+        raise NotFiniteError
     return array

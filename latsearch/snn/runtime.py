@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latsearch.errors import NotFiniteError
 from latsearch.snn.decoding import RULES, Decision
 from latsearch.snn.folding import folded
 from latsearch.snn.layers import HiddenLayer
@@ -131,7 +132,7 @@ class _Record:
     def update(self, potentials: NDArray[np.floating], t: int) -> None:
         """Take the potentials ``[n, K]`` of timestep t = 0..T-1."""
         if not np.isfinite(potentials).all():
-            raise ValueError("the potentials are not finite (NaN or inf)")
+            raise NotFiniteError
         largest = potentials.max(-1)
         spikes = self._evidence(potentials.astype(np.float64)) > self._threshold
         rows = np.flatnonzero(self._open if t == self._last else self._open & spikes)
