@@ -18,6 +18,7 @@ that many workers are given different things to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from latsearch import pareto
 from latsearch.config import Space, Value
+from latsearch.errors import LatsearchError
 from latsearch.objectives import FloatArray
 from latsearch.search.observations import Observation, Stage
 from latsearch.search.points import coordinates, identity, random_point
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 KNOTS = 8  # places along a curve that are predicted
 STARTUP_TRIALS = 4  # that have to be measured before a model is fitted
+_CHEAPEST_OF = 3  # points, of which one is a trial's, where others run before there is a model
 _MOST_TRIALS = 100  # that the processes are fitted to
 _MOST_ROWS = 160  # of trials and stages together: the cost of a fit grows with the cube
 _MOST_RUNNING = 64  # that count as trained
@@ -87,9 +90,28 @@ class CurveSampler:
         """Values for the active parameters of trial ``number``, given all trials before it."""
         measured = [seen for seen in history if seen.stages]
         if len(measured) < STARTUP_TRIALS:
-            return self._start.propose(history, number, attempt)
+            return self._blind(history, number, attempt)
         with one_thread():
             return self._propose(history, measured, number, attempt)
+
+    def _blind(self, history: Sequence[Observation], number: int, attempt: int) -> dict[str, Value]:
+        """A point before there is a model; beside running trials the cheapest of a few.
+
+        Where many workers start at once most of the first trials tell the same: that little. Cheap
+        ones tell it sooner, and for less.
+        """
+        if not _running(history):
+            return self._start.propose(history, number, attempt)
+        numbers = range(_CHEAPEST_OF * number, _CHEAPEST_OF * (number + 1))
+        drawn = [self._start.propose(history, index, attempt) for index in numbers]
+        return min(drawn, key=self._price)
+
+    def _price(self, values: Values) -> float:
+        """The cost; of a network that cannot be built there is none."""
+        try:
+            return self._cost(values)
+        except LatsearchError:
+            return math.inf
 
     def _propose(
         self,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
 from latsearch.config import Parameter, Value, parse_study
+from latsearch.errors import UserError
 from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler
 from latsearch.search.driver import Search
 from latsearch.search.observations import Observation, Stage, stages
@@ -77,9 +80,37 @@ def test_it_computes_with_one_thread_for_the_others_train():
 
 def test_it_starts_without_a_model():
     few = history(STARTUP_TRIALS - 1)
-    running = [Observation(one.values, None) for one in history(9)]
-    first = sampler().propose([*few, *running], 12)
-    assert first == sampler().propose([], 12)
+    assert sampler().propose(few, 12) == sampler().propose([], 12)
+
+
+def started(count: int, cost: Callable[[dict[str, Value]], float]) -> list[dict[str, Value]]:
+    """What so many workers are given that start together."""
+    made = sampler_for(CONFIG, REFERENCE, cost)
+    shown: list[Observation] = []
+    for number in range(count):
+        shown.append(Observation(made.propose(shown, number), None))
+    return [dict(seen.values) for seen in shown]
+
+
+def test_what_starts_beside_others_without_a_model_is_cheap():
+    def steps(values: dict[str, Value]) -> float:
+        return float(values["network.timesteps"])
+
+    cheap, any_cost = started(24, steps), started(24, lambda values: 1.0)
+    assert cheap[0] == any_cost[0]  # nothing runs yet
+    assert np.mean([steps(values) for values in cheap]) < 2
+    assert np.mean([steps(values) for values in any_cost]) > 2
+    assert len({identity(values) for values in cheap}) == 24
+
+
+def test_a_network_that_cannot_be_built_has_no_cost():
+    def cost(values: dict[str, Value]) -> float:
+        if values["network.family"] == "lenet":
+            raise UserError("no image is that small")
+        return 1.0
+
+    later = started(12, cost)[1:]
+    assert sum(values["network.family"] == "mlp" for values in later) > 8
 
 
 def test_running_trials_are_not_proposed_in_another_dress():
