@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from latsearch.config.code import find_function, reason, refused
 from latsearch.data.known import LoadOptions
 from latsearch.data.locating import expanded
 from latsearch.data.npz import read_npz
-from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
+from latsearch.data.sources import TEST, TRAIN, Blocks, Skipped, Source
 from latsearch.errors import DataError, UserError
 
 _NAMES = ("x", "y", "x_test", "y_test")
@@ -35,7 +35,7 @@ def open_npz(config: DataConfig, options: LoadOptions) -> Source:
     if not file.is_file():
         raise DataError(f"{file} is no file; point data.root at an npz file with x and y")
 
-    def decode(skipped: Skipped) -> Iterator[tuple[str, Block]]:
+    def decode(skipped: Skipped) -> Blocks:
         yield from _parts(read_npz(file, _NAMES), str(file))
 
     return Source(config.name, file, (file,), {}, decode, _count(file))
@@ -63,7 +63,13 @@ def open_custom(config: DataConfig, options: LoadOptions) -> Source:
         seen.update(labels.tobytes())
     total = sum(len(labels) for _, (_, labels) in parts)
     return Source(
-        config.name, Path(), (), {}, lambda _: iter(parts), total, content=seen.hexdigest()
+        config.name,
+        Path(),
+        (),
+        {},
+        lambda _: (part for part in parts),
+        total,
+        content=seen.hexdigest(),
     )
 
 
@@ -91,7 +97,7 @@ def _count(file: Path) -> int:
         return 0
 
 
-def _parts(arrays: Mapping[str, Any], where: str) -> Iterator[tuple[str, Block]]:
+def _parts(arrays: Mapping[str, Any], where: str) -> Blocks:
     """The arrays in blocks, checked."""
     for name in ("x", "y"):
         if name not in arrays:

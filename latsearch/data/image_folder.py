@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from latsearch.config import DataConfig
 from latsearch.data.known import LoadOptions
 from latsearch.data.locating import expanded
 from latsearch.data.pictures import SUFFIXES, Unreadable, in_order, read_all, read_header
-from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
+from latsearch.data.sources import TEST, TRAIN, Blocks, Skipped, Source
 from latsearch.errors import DataError
 
 _PARTS = {"train": TRAIN, "val": TRAIN, "valid": TRAIN, "validation": TRAIN, "test": TEST}
@@ -64,7 +65,7 @@ def open_image_folder(config: DataConfig, options: LoadOptions) -> Source:
         if part == TEST and not listed.paths:
             raise DataError(f"{folder} holds no images of the classes; fill it or remove it")
 
-    def decode(skipped: Skipped) -> Iterator[tuple[str, Block]]:
+    def decode(skipped: Skipped) -> Blocks:
         skipped.count += skipped_classes.count
         skipped.first += skipped_classes.first
         yield from decode_files(
@@ -82,7 +83,7 @@ def open_image_folder(config: DataConfig, options: LoadOptions) -> Source:
 
 def decode_files(
     parts: list[Files], *, size: int | None, channels: int | None, skipped: Skipped | None
-) -> Iterator[tuple[str, Block]]:
+) -> Blocks:
     """Decode image files in blocks, train before test.
 
     Args:
@@ -100,22 +101,20 @@ def decode_files(
         yield from _blocks(part, size, channels, skipped)
 
 
-def _blocks(
-    files: Files, size: int | None, channels: int, skipped: Skipped | None
-) -> Iterator[tuple[str, Block]]:
+def _blocks(files: Files, size: int | None, channels: int, skipped: Skipped | None) -> Blocks:
     images, labels = [], []
-    pictures = read_all(files.paths, channels, size)
-    for index, (picture, label) in enumerate(zip(pictures, files.labels, strict=True), start=1):
-        if isinstance(picture, Unreadable):
-            if skipped is None:
-                raise DataError(f"{picture.reason}, or set data.unreadable to skip")
-            skipped.add(picture.reason)
-        else:
-            images.append(picture)
-            labels.append(label)
-        if images and (len(images) == _BLOCK or index == len(files.paths)):
-            yield files.part, (np.stack(images), np.array(labels, dtype=np.int64))
-            images, labels = [], []
+    with closing(read_all(files.paths, channels, size)) as pictures:
+        for index, (picture, label) in enumerate(zip(pictures, files.labels, strict=True), start=1):
+            if isinstance(picture, Unreadable):
+                if skipped is None:
+                    raise DataError(f"{picture.reason}, or set data.unreadable to skip")
+                skipped.add(picture.reason)
+            else:
+                images.append(picture)
+                labels.append(label)
+            if images and (len(images) == _BLOCK or index == len(files.paths)):
+                yield files.part, (np.stack(images), np.array(labels, dtype=np.int64))
+                images, labels = [], []
     if images:
         yield files.part, (np.stack(images), np.array(labels, dtype=np.int64))
 
@@ -133,20 +132,21 @@ def _agreed(
         except DataError as error:
             return error
 
-    for path, found in zip(paths, in_order(header, paths), strict=True):
-        if isinstance(found, DataError):
-            if skipped is None:
-                raise DataError(f"{found}, or set data.unreadable to skip")
-            continue  # counted when it is decoded
-        grey = grey and found.grey
-        shape = (found.height, found.width)
-        if first is None:
-            first = (path, shape)
-        elif size is None and shape != first[1]:
-            raise DataError(
-                f"{path} has {shape[1]}x{shape[0]} pixels, but {first[0]} has "
-                f"{first[1][1]}x{first[1][0]}; set data.size, to which all are scaled, e.g. 32"
-            )
+    with closing(in_order(header, paths)) as headers:
+        for path, found in zip(paths, headers, strict=True):
+            if isinstance(found, DataError):
+                if skipped is None:
+                    raise DataError(f"{found}, or set data.unreadable to skip")
+                continue  # counted when it is decoded
+            grey = grey and found.grey
+            shape = (found.height, found.width)
+            if first is None:
+                first = (path, shape)
+            elif size is None and shape != first[1]:
+                raise DataError(
+                    f"{path} has {shape[1]}x{shape[0]} pixels, but {first[0]} has "
+                    f"{first[1][1]}x{first[1][0]}; set data.size, to which all are scaled, e.g. 32"
+                )
     return channels or (1 if grey else 3)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from latsearch.data.idx import read_pairs
 from latsearch.data.image_folder import open_image_folder
 from latsearch.data.known import Dataset, DatasetInfo, Layout, LoadOptions
 from latsearch.data.locating import download_root, locate, present_file
-from latsearch.data.sources import TEST, TRAIN, Block, Decoded, Skipped, Source, decoded
+from latsearch.data.sources import TEST, TRAIN, Blocks, Decoded, Skipped, Source, decoded
 from latsearch.data.splits import Samples, Splits
 from latsearch.data.splitting import split, stratified
 from latsearch.data.svhn import read_svhn
@@ -108,7 +108,7 @@ def load_digits(dataset: Dataset, config: DataConfig, options: LoadOptions) -> S
 def open_files(read: Reader, dataset: Dataset, folder: Path, options: LoadOptions) -> Source:
     """The source of a data set that is read in two pieces, training and test samples."""
 
-    def decode(skipped: Skipped) -> Iterator[tuple[str, Block]]:
+    def decode(skipped: Skipped) -> Blocks:
         for part, samples in zip((TRAIN, TEST), read(dataset, folder, options), strict=True):
             yield part, (samples.pixels, samples.labels)
 

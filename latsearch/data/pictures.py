@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,8 +107,8 @@ def read_picture(
 
 def read_all(
     files: Sequence[Path], channels: int, size: int | None
-) -> Iterator[NDArray[np.uint8] | Unreadable]:
-    """The pixels of many images, in order, decoded by several threads."""
+) -> Generator[NDArray[np.uint8] | Unreadable, None, None]:
+    """The pixels of many images, in order, decoded by several threads; to be closed."""
 
     def read(file: Path) -> NDArray[np.uint8] | Unreadable:
         try:
@@ -119,8 +119,12 @@ def read_all(
     yield from in_order(read, files)
 
 
-def in_order(function: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """``map`` on several threads, a few items ahead of the consumer."""
+def in_order(function: Any, items: Iterable[Any]) -> Generator[Any, None, None]:
+    """``map`` on several threads, a few items ahead of the consumer, who has to close it.
+
+    Left to the garbage collector it would wait for its threads wherever that happens to run: in a
+    thread that is just starting, with the interpreter's lock of threads held, that is for ever.
+    """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
         rest = iter(items)
         waiting = [pool.submit(function, item) for item in islice(rest, _AHEAD)]

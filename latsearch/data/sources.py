@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from latsearch.data.splitting import stratified
 from latsearch.errors import DataError
 
 Block = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Blocks = Generator[tuple[str, Block], None, None]
 
 TRAIN, TEST = "train", "test"
 _TEST_SHARE = 0.2
@@ -56,7 +58,7 @@ class Source:
     base: Path
     files: tuple[Path, ...]
     options: dict[str, object]
-    decode: Callable[[Skipped], Iterator[tuple[str, Block]]]
+    decode: Callable[[Skipped], Blocks]
     total: int
     classes: tuple[str, ...] = ()
     content: str = ""
@@ -100,13 +102,15 @@ def decoded(source: Source, options: LoadOptions) -> Decoded:
 
 def _fill(builder: Builder, source: Source, options: LoadOptions) -> None:
     skipped, done, most = Skipped(), 0, -1
-    for part, (images, labels) in source.decode(skipped):
-        builder.append(f"{part}-images", images)
-        builder.append(f"{part}-labels", labels)
-        done += len(labels)
-        most = max(most, int(labels.max(initial=-1)))
-        if options.progress is not None:
-            options.progress(f"{source.name}: decoding", done, source.total)
+    # closed here, also after Ctrl-C: pictures are decoded by threads (`pictures.in_order`)
+    with closing(source.decode(skipped)) as blocks:
+        for part, (images, labels) in blocks:
+            builder.append(f"{part}-images", images)
+            builder.append(f"{part}-labels", labels)
+            done += len(labels)
+            most = max(most, int(labels.max(initial=-1)))
+            if options.progress is not None:
+                options.progress(f"{source.name}: decoding", done, source.total)
     if options.progress is not None:
         options.progress(f"{source.name}: decoding", done, done)
     classes = source.classes or tuple(str(label) for label in range(most + 1))

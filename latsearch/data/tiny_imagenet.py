@@ -13,7 +13,7 @@ from pathlib import Path
 from latsearch.data.image_folder import Files, decode_files
 from latsearch.data.known import Dataset, LoadOptions
 from latsearch.data.locating import is_plain
-from latsearch.data.sources import TEST, TRAIN, Block, Skipped, Source
+from latsearch.data.sources import TEST, TRAIN, Blocks, Skipped, Source
 from latsearch.errors import DataError
 
 _PIXELS = 64
@@ -42,7 +42,7 @@ def open_tiny_imagenet(dataset: Dataset, folder: Path, options: LoadOptions) -> 
         for found, part in ((train, TRAIN), (test, TEST))
     ]
 
-    def decode(skipped: Skipped) -> Iterator[tuple[str, Block]]:
+    def decode(skipped: Skipped) -> Blocks:
         # a few hundred of its images are grey: all become RGB
         yield from decode_files(parts, size=_PIXELS, channels=3, skipped=None)
 

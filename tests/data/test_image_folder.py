@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,6 +215,21 @@ def test_unreadable_files(root: Path, damage: Callable[[Path], None], size: int 
     assert shades(load(config(root, size=size, unreadable="skip"))) == [
         shade for shade in ALL if shade != 104
     ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"size": 8, "channels": 3}], ids=["sizes", "pixels"])
+def test_no_thread_is_left_to_the_garbage_collector(root: Path, settings: dict[str, int]) -> None:
+    """One that ends there may wait for its threads in the middle of another one's start."""
+    write_class_folders(root)
+    _text(root / "dog" / "004.png")
+    gc.disable()
+    try:
+        with pytest.raises(DataError) as held:
+            load(config(root, **settings))
+        assert held.traceback
+        assert not [t.name for t in threading.enumerate() if t.name.startswith("decode")]
+    finally:
+        gc.enable()
 
 
 def test_a_file_without_permission(root: Path, forbid: Callable[[Path], None]) -> None:
