@@ -62,15 +62,11 @@ def open_custom(config: DataConfig, options: LoadOptions) -> Source:
         seen.update(np.ascontiguousarray(images).data)
         seen.update(labels.tobytes())
     total = sum(len(labels) for _, (_, labels) in parts)
-    return Source(
-        config.name,
-        Path(),
-        (),
-        {},
-        lambda _: (part for part in parts),
-        total,
-        content=seen.hexdigest(),
-    )
+
+    def decode(skipped: Skipped) -> Blocks:
+        yield from parts
+
+    return Source(config.name, Path(), (), {}, decode, total, content=seen.hexdigest())
 
 
 def _call(where: str, root: str | None) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from latsearch.config import Parameter, Space, Value
 from latsearch.config.describe import combinations
 from latsearch.errors import UserError
 from latsearch.search.observations import Observation
-from latsearch.search.points import identity, value_at, walk
+from latsearch.search.points import identity, random_point, value_at, walk
 from latsearch.search.sampler import Sampler
 
 Values = Mapping[str, Value]
@@ -129,7 +129,7 @@ class Proposals:
             yield self._sampler.propose([*self._refused, *history], number, attempt)
         generator = np.random.default_rng([self._seed, number])
         for _ in range(_DRAWS):
-            yield self._space.ask(lambda parameter: value_at(parameter, generator.random()))
+            yield random_point(self._space, generator)
         new = (v for v in walk(self._space, generator) if identity(v) not in self._seen)
         yield from islice(new, _DRAWS)
 

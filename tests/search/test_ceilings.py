@@ -1,4 +1,4 @@
-"""The most that a configuration allows: closed forms, and that nothing measured is above it."""
+"""The most that a configuration allows: closed forms, and what it costs to know it."""
 
 from __future__ import annotations
 

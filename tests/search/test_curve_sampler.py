@@ -13,7 +13,7 @@ from latsearch.errors import UserError
 from latsearch.search.curve_sampler import STARTUP_TRIALS, CurveSampler
 from latsearch.search.driver import Search
 from latsearch.search.observations import Observation, Stage, stages
-from latsearch.search.points import _coordinates, identity, place_of, value_at
+from latsearch.search.points import _coordinates, identity, place_of, random_point, value_at
 from latsearch.search.sampler import sampler_for
 from latsearch.search.simulate import Simulation, memory_study
 from tests.search import studies
@@ -39,10 +39,7 @@ def observation(values: dict[str, Value], epochs: int = 3, budget: int = 3) -> O
 
 def history(count: int, epochs: int = 3) -> list[Observation]:
     random = np.random.default_rng(7)
-    points = [
-        CONFIG.space.ask(lambda parameter: value_at(parameter, float(random.random())))
-        for _ in range(count)
-    ]
+    points = [random_point(CONFIG.space, random) for _ in range(count)]
     return [observation(values, epochs) for values in points]
 
 
